@@ -1,0 +1,33 @@
+//! Compiles the two packages without `protoc`: protox reads the files, prost and tonic write the types, pbjson
+//! writes their ProtoJSON.
+
+use std::{env, error::Error, path::PathBuf};
+
+use prost::Message as _;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let files = ["chat/v1/chat.proto", "edge/v1/edge.proto"];
+    for file in files {
+        println!("cargo::rerun-if-changed={file}");
+    }
+    let descriptors = protox::compile(files, ["."])?;
+    let encoded = descriptors.encode_to_vec();
+    std::fs::write(PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin"), &encoded)?;
+
+    tonic_prost_build::configure()
+        // A generated `connect(address)` would clash with the rpc of that name; callers bring a channel.
+        .build_transport(false)
+        .bytes(".")
+        .compile_well_known_types(true)
+        .extern_path(".google.protobuf.Timestamp", "crate::Timestamp")
+        .compile_fds(descriptors)?;
+    // Only the public package has a JSON form. Names as in the proto on the way out, camelCase too on the way
+    // in, and what this build does not know is ignored.
+    pbjson_build::Builder::new()
+        .register_descriptors(&encoded)?
+        .extern_path(".google.protobuf.Timestamp", "crate::Timestamp")
+        .preserve_proto_field_names()
+        .ignore_unknown_fields()
+        .build(&[".chat.v1"])?;
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! Reads settings from flags and the environment, and names every bad one at once.
+//!
+//! What the settings are is each program's own `config.rs`.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    process,
+    time::Duration,
+};
+
+use clap::{
+    Command, Parser,
+    builder::OsStringValueParser,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+/// `EX_USAGE` of sysexits(3): the program was asked in words that it does not understand.
+const EXIT_USAGE: i32 = 64;
+
+/// This process's settings. Prints and exits for `--help` and `--version`; one line for each bad setting and
+/// exit code 64 otherwise.
+pub fn parse<Settings: Parser>() -> Settings {
+    parse_from(env::args_os()).unwrap_or_else(|refusal| refusal.exit())
+}
+
+/// Settings for two programs in one process: each flag of the first bears `first_prefix`, each of the second
+/// `second_prefix` (`--gateway-listen`, `--room-service-listen`). Environment variables are the same as alone.
+pub fn parse_both<First: Parser, Second: Parser>(
+    about: &'static str,
+    first_prefix: &'static str,
+    second_prefix: &'static str,
+) -> (First, Second) {
+    let mut command = Command::new(env!("CARGO_PKG_NAME")).version(env!("CARGO_PKG_VERSION")).about(about);
+    if let Some(name) = env::args_os().next() {
+        command = command.name(name.to_string_lossy().into_owned());
+    }
+    command = adopt(command, &First::command(), first_prefix);
+    command = adopt(command, &Second::command(), second_prefix);
+    let matches = match collect(&command, &env::args_os().collect::<Vec<_>>()) {
+        Ok(matches) => matches,
+        Err(refusal) => refusal.exit(),
+    };
+    // Everything was checked above; the two are read again from what was given, without the prefix.
+    let share = |prefix: &str| -> Vec<OsString> {
+        let given = matches.ids().filter_map(|id| {
+            let flag = id.as_str().strip_prefix(prefix)?.strip_prefix('-')?;
+            let value = matches.get_raw(id.as_str())?.next()?;
+            let mut argument = OsString::from(format!("--{flag}="));
+            argument.push(value);
+            Some(argument)
+        });
+        std::iter::once(OsString::from(prefix)).chain(given).collect()
+    };
+    let first = parse_from(share(first_prefix)).unwrap_or_else(|refusal| refusal.exit());
+    let second = parse_from(share(second_prefix)).unwrap_or_else(|refusal| refusal.exit());
+    (first, second)
+}
+
+/// Reads a duration such as `5s`, `250ms` or `2m`, of at least a millisecond.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let duration =
+        humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 5s or 250ms"))?;
+    if duration.is_zero() { Err("it must be longer than nothing".to_owned()) } else { Ok(duration) }
+}
+
+/// Why the settings were not taken.
+#[derive(Debug)]
+enum Refusal {
+    /// `--help` or `--version`: not a mistake.
+    Told(clap::Error),
+    /// One line for each bad setting.
+    Bad(Vec<String>),
+}
+
+impl Refusal {
+    fn exit(self) -> ! {
+        match self {
+            Self::Told(told) => told.exit(),
+            Self::Bad(lines) => {
+                for line in lines {
+                    eprintln!("{line}");
+                }
+                process::exit(EXIT_USAGE)
+            }
+        }
+    }
+}
+
+fn parse_from<Settings: Parser>(args: impl IntoIterator<Item = OsString>) -> Result<Settings, Refusal> {
+    let matches = collect(&Settings::command(), &args.into_iter().collect::<Vec<_>>())?;
+    Settings::from_arg_matches(&matches).map_err(|error| Refusal::Bad(vec![first_line(&error)]))
+}
+
+/// Parses, and when a value is bad, accepts anything for that setting and parses on, until the rest is known too.
+fn collect(command: &Command, args: &[OsString]) -> Result<clap::ArgMatches, Refusal> {
+    let mut lines = Vec::new();
+    let mut attempt = command.clone();
+    // Only a built command can show its flags as an error does.
+    let mut built = command.clone();
+    built.build();
+    loop {
+        let error = match attempt.clone().try_get_matches_from(args) {
+            Ok(matches) if lines.is_empty() => return Ok(matches),
+            Ok(_) => return Err(Refusal::Bad(lines)),
+            Err(error) => error,
+        };
+        if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+            return Err(Refusal::Told(error));
+        }
+        let bad = match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(shown)) if is_about_a_value(error.kind()) => {
+                built.get_arguments().find(|arg| arg.to_string() == *shown)
+            }
+            _ => None,
+        };
+        let Some(bad) = bad else {
+            lines.push(first_line(&error));
+            return Err(Refusal::Bad(lines));
+        };
+        let flag = bad.get_long().unwrap_or_default();
+        let variable = bad.get_env().map(OsStr::to_string_lossy).unwrap_or_default();
+        let value = match error.get(ContextKind::InvalidValue) {
+            Some(ContextValue::String(value)) => value.as_str(),
+            _ => "",
+        };
+        let reason = match std::error::Error::source(&error) {
+            Some(source) => source.to_string(),
+            None => "it is not understood".to_owned(),
+        };
+        lines.push(format!("{variable} (--{flag}): {value:?} does not do: {reason}"));
+        let id = bad.get_id().clone();
+        attempt = attempt.mut_arg(id, |arg| arg.value_parser(OsStringValueParser::new()));
+    }
+}
+
+fn is_about_a_value(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::InvalidUtf8)
+}
+
+fn first_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
+fn adopt(mut command: Command, from: &Command, prefix: &'static str) -> Command {
+    for arg in from.get_arguments().filter(|arg| arg.get_env().is_some()) {
+        let name = format!("{prefix}-{}", arg.get_long().expect("every setting has a flag"));
+        command = command.arg(arg.clone().id(name.clone()).long(name));
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Tea {
+        #[arg(long, env = "TEST_TEA_CUPS", default_value_t = 1)]
+        cups: u8,
+        #[arg(long, env = "TEST_TEA_STEEP", default_value = "3m", value_parser = duration)]
+        steep: Duration,
+    }
+
+    fn parse(args: &[&str]) -> Result<Tea, Refusal> {
+        parse_from(std::iter::once("tea").chain(args.iter().copied()).map(OsString::from))
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let tea = parse(&["--cups", "2"]).unwrap();
+        assert_eq!((tea.cups, tea.steep), (2, Duration::from_mins(3)));
+    }
+
+    #[test]
+    fn every_bad_setting_is_named_at_once() {
+        let Err(Refusal::Bad(lines)) = parse(&["--cups", "many", "--steep", "0s"]) else { panic!("refused") };
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].starts_with("TEST_TEA_CUPS (--cups): \"many\" does not do: "), "{lines:?}");
+        assert!(lines[1].starts_with("TEST_TEA_STEEP (--steep): \"0s\" does not do: "), "{lines:?}");
+    }
+
+    #[test]
+    fn an_unknown_flag_is_named() {
+        let Err(Refusal::Bad(lines)) = parse(&["--sugar"]) else { panic!("refused") };
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].contains("--sugar"), "{lines:?}");
+    }
+}
