@@ -70,9 +70,9 @@ fn each<Frame: DeserializeOwned + Serialize>(
             let path = entry.unwrap().path();
             let text = fs::read_to_string(&path).unwrap();
             let frame: Frame =
-                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             let golden: Value = serde_json::from_str(&text).unwrap();
-            assert_eq!(serde_json::to_value(&frame).unwrap(), golden, "{path:?}");
+            assert_eq!(serde_json::to_value(&frame).unwrap(), golden, "{}", path.display());
             name(&frame)
         })
         .collect()

@@ -24,19 +24,17 @@ pub fn parse<Settings: Parser>() -> Settings {
     parse_from(env::args_os()).unwrap_or_else(|refusal| refusal.exit())
 }
 
-/// Settings for two programs in one process: each flag of the first bears `first_prefix`, each of the second
-/// `second_prefix` (`--gateway-listen`, `--room-service-listen`). Environment variables are the same as alone.
+/// Settings for two programs in the one called `name`: each flag of the first bears the first prefix, each of the
+/// second the second (`--gateway-listen`, `--room-service-listen`). Environment variables are the same as alone.
 pub fn parse_both<First: Parser, Second: Parser>(
+    name: &'static str,
+    version: &'static str,
     about: &'static str,
-    first_prefix: &'static str,
-    second_prefix: &'static str,
+    (first_prefix, second_prefix): (&'static str, &'static str),
 ) -> (First, Second) {
-    let mut command = Command::new(env!("CARGO_PKG_NAME")).version(env!("CARGO_PKG_VERSION")).about(about);
-    if let Some(name) = env::args_os().next() {
-        command = command.name(name.to_string_lossy().into_owned());
-    }
-    command = adopt(command, &First::command(), first_prefix);
-    command = adopt(command, &Second::command(), second_prefix);
+    let command = Command::new(name).version(version).about(about);
+    let command = adopt(command, &First::command(), first_prefix);
+    let command = adopt(command, &Second::command(), second_prefix);
     let matches = match collect(&command, &env::args_os().collect::<Vec<_>>()) {
         Ok(matches) => matches,
         Err(refusal) => refusal.exit(),
@@ -121,14 +119,15 @@ fn collect(command: &Command, args: &[OsString]) -> Result<clap::ArgMatches, Ref
         let flag = bad.get_long().unwrap_or_default();
         let variable = bad.get_env().map(OsStr::to_string_lossy).unwrap_or_default();
         let value = match error.get(ContextKind::InvalidValue) {
-            Some(ContextValue::String(value)) => value.as_str(),
-            _ => "",
+            // A setting that `--help` does not show the value of is a secret here too.
+            Some(ContextValue::String(value)) if !bad.is_hide_env_values_set() => format!("{value:?}"),
+            _ => "the value".to_owned(),
         };
         let reason = match std::error::Error::source(&error) {
             Some(source) => source.to_string(),
             None => "it is not understood".to_owned(),
         };
-        lines.push(format!("{variable} (--{flag}): {value:?} does not do: {reason}"));
+        lines.push(format!("{variable} (--{flag}): {value} does not do: {reason}"));
         let id = bad.get_id().clone();
         attempt = attempt.mut_arg(id, |arg| arg.value_parser(OsStringValueParser::new()));
     }

@@ -42,10 +42,10 @@ impl Tasks {
     }
 }
 
-/// Returns at the first SIGTERM or SIGINT.
-pub async fn asked_to_stop() {
+/// Ends at the first SIGTERM or SIGINT after this call, whenever it is awaited.
+pub fn asked_to_stop() -> impl Future<Output = ()> {
     let mut signals = Signals::listen();
-    signals.next().await;
+    async move { signals.next().await }
 }
 
 /// Ends the process at the second SIGTERM or SIGINT: whoever asks twice does not want to wait.

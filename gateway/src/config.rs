@@ -1,0 +1,184 @@
+//! Every knob of the gateway, with its unit, its default and its reason.
+//!
+//! The doc comments are what `--help` prints.
+
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::Parser;
+use http::Uri;
+use runtime::{
+    settings::duration,
+    telemetry::{LogFilter, LogFormat},
+};
+
+use crate::origin::Origins;
+
+/// The gateway: terminates browsers' WebSockets, serves the web client, and speaks to one room service.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "gateway", version)]
+pub struct Settings {
+    /// Address and port for browsers. Loopback by default: going public is a decision.
+    #[arg(long, env = "PARLOR_GATEWAY_LISTEN", default_value = "127.0.0.1:3000")]
+    pub listen: SocketAddr,
+
+    /// Address and port of `/metrics`, `/livez` and `/readyz` for operators, apart from what users reach.
+    #[arg(long, env = "PARLOR_GATEWAY_ADMIN_LISTEN", default_value = "127.0.0.1:9464")]
+    pub admin_listen: SocketAddr,
+
+    /// Where room services are: one `http://host:port`, or several with commas. A name is resolved at each dial and
+    /// one of its addresses is taken at random, so that many gateways spread over many room services.
+    #[arg(long, env = "PARLOR_GATEWAY_ROOM_SERVICE", default_value = "http://127.0.0.1:50051")]
+    pub room_service: RoomServices,
+
+    /// Directory of the built web client. Without it the doors work, and `/` says how to build it.
+    #[arg(long, env = "PARLOR_GATEWAY_WEB_ROOT", default_value = "web/dist")]
+    pub web_root: PathBuf,
+
+    /// Which pages may open a session: origins like `https://chat.example` with commas, or `*` for all. Unset, a
+    /// page may if it came from the host that it calls, which is what keeps other sites from speaking for a visitor.
+    #[arg(long, env = "PARLOR_GATEWAY_ALLOWED_ORIGINS")]
+    pub allowed_origins: Option<Origins>,
+
+    /// How many proxies stand in front, each of which adds its caller to X-Forwarded-For. 0 by default: the header
+    /// is then whatever a client writes, and only the peer's own address counts.
+    #[arg(long, env = "PARLOR_GATEWAY_TRUSTED_HOPS", default_value_t = 0)]
+    pub trusted_hops: usize,
+
+    /// Bytes that one frame from a browser may have. The longest text fits several times; a longer frame closes
+    /// the session with 1009 before any of it is kept.
+    #[arg(long, env = "PARLOR_GATEWAY_MAX_FRAME_BYTES", default_value_t = 65_536)]
+    pub max_frame_bytes: usize,
+
+    /// Bytes that may wait for one session before it counts as a slow reader. Enough for a few seconds of a busy
+    /// room. When it is full the queue is dropped, and the session is brought up to date from history when it reads
+    /// again.
+    #[arg(long, env = "PARLOR_GATEWAY_OUTBOX_BYTES", default_value_t = 1024 * 1024)]
+    pub outbox_bytes: usize,
+
+    /// Sessions at once. Sized for a small machine at about 20 KB each. When it is full, upgrades get 503 with
+    /// Retry-After, which a load balancer takes to another gateway.
+    #[arg(long, env = "PARLOR_GATEWAY_MAX_SESSIONS", default_value_t = 10_000)]
+    pub max_sessions: usize,
+
+    /// Sessions at once from one address (an IPv6 /64 is one). Enough for an office behind one address. One more is
+    /// closed with 4003, so that one host cannot take all places.
+    #[arg(long, env = "PARLOR_GATEWAY_MAX_SESSIONS_PER_ADDRESS", default_value_t = 256)]
+    pub max_sessions_per_address: usize,
+
+    /// TCP connections at once: the sessions, and room for those who fetch files. When it is full, more wait in the
+    /// kernel's queue.
+    #[arg(long, env = "PARLOR_GATEWAY_MAX_CONNECTIONS", default_value_t = 12_000)]
+    pub max_connections: usize,
+
+    /// How long a request's head may take, and how long an idle connection is kept, like `5s`. A browser needs
+    /// milliseconds; whoever dribbles bytes to hold a connection is cut.
+    #[arg(long, env = "PARLOR_GATEWAY_HEAD_TIMEOUT", default_value = "5s", value_parser = duration)]
+    pub head_timeout: Duration,
+
+    /// How often each session gets a heartbeat and a ping, like `25s`. Less than the idle limit of the usual
+    /// proxies, which is 30 s or 60 s.
+    #[arg(long, env = "PARLOR_GATEWAY_HEARTBEAT", default_value = "25s", value_parser = duration)]
+    pub heartbeat: Duration,
+
+    /// How long a session may be silent beyond a heartbeat before it is closed with 4002, like `10s`. Its answer to
+    /// the ping has that long to come.
+    #[arg(long, env = "PARLOR_GATEWAY_HEARTBEAT_GRACE", default_value = "10s", value_parser = duration)]
+    pub heartbeat_grace: Duration,
+
+    /// How long a session may take to say hello before it is closed with 4501, like `10s`.
+    #[arg(long, env = "PARLOR_GATEWAY_HELLO_TIMEOUT", default_value = "10s", value_parser = duration)]
+    pub hello_timeout: Duration,
+
+    /// Frames of one session that may await their reply. A person needs one or two. When they are that many, the
+    /// session's socket is not read until one is answered.
+    #[arg(long, env = "PARLOR_GATEWAY_MAX_IN_FLIGHT", default_value_t = 8)]
+    pub max_in_flight: usize,
+
+    /// How long a frame may await its reply before it gets UNAVAILABLE, like `5s`.
+    #[arg(long, env = "PARLOR_GATEWAY_REPLY_TIMEOUT", default_value = "5s", value_parser = duration)]
+    pub reply_timeout: Duration,
+
+    /// Pings and pongs that one session may send in a burst and per second. Each ping costs an answer; a flood of
+    /// them closes the session with 4500.
+    #[arg(long, env = "PARLOR_GATEWAY_MAX_PINGS_PER_SECOND", default_value_t = 10)]
+    pub max_pings_per_second: u32,
+
+    /// Bytes that may wait to go up to the room service, for all sessions together. A second or two of what it
+    /// takes. When it is full, frames get UNAVAILABLE at once.
+    #[arg(long, env = "PARLOR_GATEWAY_LINK_QUEUE_BYTES", default_value_t = 16 * 1024 * 1024)]
+    pub link_queue_bytes: u32,
+
+    /// How long there may be no Link before the gateway says that it is not ready, like `3s`. A room service that
+    /// restarts is quicker.
+    #[arg(long, env = "PARLOR_GATEWAY_LINK_GRACE", default_value = "3s", value_parser = duration)]
+    pub link_grace: Duration,
+
+    /// After about how long a healthy Link is replaced, like `1h`, so that load spreads over room services that
+    /// came later. Each waits between half and one and a half of it.
+    #[arg(long, env = "PARLOR_GATEWAY_LINK_AGE", default_value = "1h", value_parser = duration)]
+    pub link_age: Duration,
+
+    /// How long sessions have to move elsewhere after SIGTERM, like `20s`. They are told in batches over the first
+    /// half of it; whoever is left at its end is closed with 4001. Keep it under what your orchestrator waits.
+    #[arg(long, env = "PARLOR_GATEWAY_DRAIN", default_value = "20s", value_parser = duration)]
+    pub drain: Duration,
+
+    /// Which log lines are written: `info`, or finer like `warn,gateway=debug`.
+    #[arg(long, env = "PARLOR_GATEWAY_LOG", default_value = "info")]
+    pub log: LogFilter,
+
+    /// How log lines look: `text` for a person, `json` for a collector.
+    #[arg(long, env = "PARLOR_GATEWAY_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// The addresses of room services, at least one.
+#[derive(Clone, Debug)]
+pub struct RoomServices(Vec<Uri>);
+
+impl RoomServices {
+    /// Each of them, as `http://host:port`.
+    pub fn uris(&self) -> &[Uri] {
+        &self.0
+    }
+}
+
+impl FromStr for RoomServices {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let uri = |text: &str| {
+            let uri: Uri = text.trim().parse().map_err(|error| format!("{text:?}: {error}"))?;
+            if uri.scheme_str() != Some("http") || uri.host().is_none() || uri.path() != "/" {
+                return Err(format!("{text:?} is not like http://host:port"));
+            }
+            Ok(uri)
+        };
+        text.split(',').map(uri).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_flags_the_settings_are_the_contracts() {
+        let settings = Settings::parse_from(["gateway"]);
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:3000");
+        assert_eq!(settings.admin_listen.to_string(), "127.0.0.1:9464");
+        assert_eq!(settings.room_service.uris()[0].to_string(), "http://127.0.0.1:50051/");
+        assert_eq!(settings.web_root, PathBuf::from("web/dist"));
+        assert!(settings.allowed_origins.is_none());
+        assert_eq!((settings.max_frame_bytes, settings.outbox_bytes), (65_536, 1_048_576));
+    }
+
+    #[test]
+    fn several_room_services_are_told_with_commas() {
+        let services: RoomServices = "http://a:1, http://rooms.internal:50051".parse().unwrap();
+        assert_eq!(services.uris().len(), 2);
+        for bad in ["", "a:1", "https://a:1", "http://a:1,", "http://a:1/path"] {
+            assert!(bad.parse::<RoomServices>().is_err(), "{bad:?}");
+        }
+    }
+}

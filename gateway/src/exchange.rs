@@ -1,0 +1,276 @@
+//! One session's conversation with the room service: its frames go up under ids of ours, replies come down under
+//! its own, and each frame gets exactly one answer, whatever happens to the Link.
+//!
+//! Sockets are `session.rs`'s; what is still to be sent is in the session's outbox.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use proto::chat::v1::{
+    ClientFrame, JoinRequest, Message, Presence, ServerFrame, client_frame, server_frame::Body,
+};
+use tokio::time::Instant;
+
+use crate::{
+    calls::{Call, Calls},
+    config::Settings,
+    event::RoomName,
+    frame::{self, Encoding},
+    hub::{Hub, Number},
+    link::Link,
+    meters::Meters,
+    outbox::{Item, Missed, Outbox},
+};
+
+/// After how long a catch-up that was refused for now is tried again, when the refusal does not say.
+const CATCH_UP_RETRY: Duration = Duration::from_secs(1);
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    number: Number,
+    encoding: Encoding,
+    outbox: Arc<Outbox>,
+    hub: Arc<Hub>,
+    link: Arc<Link>,
+    meters: Arc<Meters>,
+    calls: Calls,
+    /// Answers of our own, which wait for nobody but the socket.
+    answers: VecDeque<ServerFrame>,
+    /// Messages of a catch-up, which come before anything that was queued after it.
+    missed: VecDeque<Message>,
+    welcomed: bool,
+    hello_until: Instant,
+    hello_timeout: Duration,
+    /// No catch-up before this.
+    catch_up_from: Option<Instant>,
+    max_in_flight: usize,
+}
+
+/// What there is to write.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// One frame.
+    Frame(Bytes),
+    /// Something came that needs no frame.
+    Silent,
+    /// All was written.
+    Nothing,
+}
+
+impl Exchange {
+    /// The conversation of session `number`, which has just begun.
+    pub(crate) fn new(
+        number: Number,
+        encoding: Encoding,
+        outbox: Arc<Outbox>,
+        hub: Arc<Hub>,
+        link: Arc<Link>,
+        meters: Arc<Meters>,
+        settings: &Settings,
+    ) -> Self {
+        Self {
+            number,
+            encoding,
+            outbox,
+            hub,
+            link,
+            meters,
+            calls: Calls::new(settings.reply_timeout),
+            answers: VecDeque::new(),
+            missed: VecDeque::new(),
+            welcomed: false,
+            hello_until: Instant::now() + settings.hello_timeout,
+            hello_timeout: settings.hello_timeout,
+            catch_up_from: None,
+            max_in_flight: settings.max_in_flight,
+        }
+    }
+
+    /// Takes what the client sent.
+    pub(crate) fn heard(&mut self, bytes: &Bytes) {
+        self.meters.frames_in.increment(1);
+        self.meters.bytes_in.increment(bytes.len() as u64);
+        match self.encoding.decode(bytes) {
+            Ok(frame) => self.pass_up(frame),
+            Err(unreadable) => self.answers.push_back(unreadable.answer()),
+        }
+    }
+
+    /// Whether another frame may be read: those that came are answered, but for a few.
+    pub(crate) fn has_room(&self) -> bool {
+        self.calls.of_client() + self.answers.len() < self.max_in_flight
+    }
+
+    /// Whether the room service has said welcome.
+    pub(crate) fn is_welcomed(&self) -> bool {
+        self.welcomed
+    }
+
+    /// The next frame to write.
+    pub(crate) fn next(&mut self) -> Next {
+        if let Some(message) = self.missed.pop_front() {
+            return self.write(&ServerFrame::event(Body::Message(message)));
+        }
+        self.missed.shrink_to(0);
+        if let Some(answer) = self.answers.pop_front() {
+            return self.write(&answer);
+        }
+        match self.outbox.pop() {
+            Some(Item::Event(event)) => match event.encoded(self.encoding) {
+                Some(bytes) => self.count(bytes.clone()),
+                None => Next::Silent,
+            },
+            Some(Item::Word(frame)) => self.write(&frame),
+            Some(Item::Reply(reply)) => self.pass_down(*reply),
+            Some(Item::Missed(missed)) => self.make_up(*missed),
+            Some(Item::LinkLost(link)) => {
+                for call in self.calls.lost_with(link) {
+                    self.give_up(&call);
+                }
+                Next::Silent
+            }
+            Some(Item::FellBehind) => Next::Silent,
+            None => Next::Nothing,
+        }
+    }
+
+    /// Answers the frames that have waited too long. Only when all else is written: a reply that waits for the
+    /// socket has come, and whoever does not read would not read this either.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        for call in self.calls.expired(now) {
+            self.meters.late_replies.increment(1);
+            self.give_up(&call);
+        }
+    }
+
+    /// Whether the session had its time to say hello, and did not.
+    pub(crate) fn said_no_hello(&self, now: Instant) -> bool {
+        !self.welcomed && self.hello_until <= now && !self.calls.hello()
+    }
+
+    /// Asks for what was missed. Only when all else is written.
+    pub(crate) fn catch_up(&mut self, now: Instant) {
+        if self.catch_up_from.is_some_and(|from| now < from) {
+            return;
+        }
+        self.catch_up_from = None;
+        for (room, since) in self.outbox.behind() {
+            if self.calls.concern(&room) {
+                continue;
+            }
+            let join = JoinRequest { room: room.to_string(), since: Some((*since).clone()) };
+            let call = Call::CatchUp(room);
+            let id = self.calls.next_id(&call);
+            let frame = ClientFrame { id, body: Some(client_frame::Body::Join(join)) };
+            match self.link.frame(self.number, frame) {
+                Ok(link) => {
+                    self.meters.catch_ups.increment(1);
+                    self.calls.add(id, call, link);
+                }
+                Err(_) => self.catch_up_from = Some(now + CATCH_UP_RETRY),
+            }
+        }
+    }
+
+    /// When one of the above has to be called again, if nothing else happens.
+    pub(crate) fn next_alarm(&self) -> Option<Instant> {
+        // A hello that awaits its answer came in time.
+        let hello = (!self.welcomed && !self.calls.hello()).then_some(self.hello_until);
+        [hello, self.calls.next_expiry(), self.catch_up_from].into_iter().flatten().min()
+    }
+
+    fn pass_up(&mut self, mut frame: ClientFrame) {
+        let call = match &frame.body {
+            Some(client_frame::Body::Hello(_)) => Call::Hello(frame.id),
+            Some(client_frame::Body::Leave(leave)) => Call::Leave(frame.id, leave.room.clone()),
+            _ => Call::Client(frame.id),
+        };
+        frame.id = self.calls.next_id(&call);
+        let id = frame.id;
+        match self.link.frame(self.number, frame) {
+            Ok(link) => self.calls.add(id, call, link),
+            Err(_) => self.give_up(&call),
+        }
+    }
+
+    /// Answers `call` by itself, since nobody else will.
+    fn give_up(&mut self, call: &Call) {
+        match call {
+            Call::Client(id) | Call::Leave(id, _) => self.answers.push_back(frame::unavailable(*id)),
+            Call::Hello(id) => {
+                self.excuse_hello();
+                self.answers.push_back(frame::unavailable(*id));
+            }
+            Call::CatchUp(_) => self.catch_up_from = Some(Instant::now() + CATCH_UP_RETRY),
+        }
+    }
+
+    /// It is not the client's fault that it was not welcomed.
+    fn excuse_hello(&mut self) {
+        self.hello_until = Instant::now() + self.hello_timeout;
+    }
+
+    fn pass_down(&mut self, mut reply: ServerFrame) -> Next {
+        if reply.id == 0 {
+            // Not an answer: the room service speaks to this session of its own accord.
+            return self.write(&reply);
+        }
+        let Some(call) = self.calls.answered(reply.id) else { return Next::Silent };
+        match call {
+            Call::Client(id) | Call::Leave(id, _) => reply.id = id,
+            Call::Hello(id) => {
+                match &reply.body {
+                    Some(Body::Welcome(_)) => self.welcomed = true,
+                    Some(Body::Error(error)) if error.retryable => self.excuse_hello(),
+                    _ => {}
+                }
+                reply.id = id;
+            }
+            Call::CatchUp(room) => {
+                if let Some(Body::Error(error)) = reply.body {
+                    self.refused_catch_up(&room, error.retryable, error.retry_after_ms);
+                }
+                return Next::Silent;
+            }
+        }
+        self.write(&reply)
+    }
+
+    fn refused_catch_up(&mut self, room: &RoomName, retryable: bool, retry_after_ms: u32) {
+        if retryable {
+            let wait = Duration::from_millis(retry_after_ms.into()).max(CATCH_UP_RETRY);
+            self.catch_up_from = Some(Instant::now() + wait);
+        } else {
+            // The session may not be there any more, so it hears no more of it.
+            self.hub.remove(self.number, room);
+        }
+    }
+
+    /// Hands on what a catch-up brought: the messages themselves if they are all that was missed, else a fresh start.
+    fn make_up(&mut self, Missed { id, joined, mut left }: Missed) -> Next {
+        self.calls.answered(id);
+        if !joined.resumed {
+            return self.write(&ServerFrame::event(Body::Joined(joined)));
+        }
+        left.retain(|gone| !joined.members.iter().any(|member| member.id == *gone));
+        let presence =
+            Presence { room: joined.room, joined: joined.members, left, member_count: joined.member_count };
+        self.missed = joined.messages.into();
+        self.write(&ServerFrame::event(Body::Presence(presence)))
+    }
+
+    fn write(&self, frame: &ServerFrame) -> Next {
+        let bytes = self.encoding.encode(frame).or_else(|| {
+            // Its asker still gets one answer.
+            (frame.id != 0).then(|| self.encoding.encode(&frame::internal(frame.id))).flatten()
+        });
+        bytes.map_or(Next::Silent, |bytes| self.count(bytes))
+    }
+
+    fn count(&self, bytes: Bytes) -> Next {
+        self.meters.frames_out.increment(1);
+        self.meters.bytes_out.increment(bytes.len() as u64);
+        Next::Frame(bytes)
+    }
+}

@@ -1,0 +1,207 @@
+//! What the gateway answers over HTTP: the door for WebSockets, the avatars, the probes, and the web client's files.
+
+use std::{net::IpAddr, path::Path, sync::Arc};
+
+use axum::{
+    Extension, Json, Router,
+    body::Body,
+    extract::{self, State},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{
+    HeaderName, HeaderValue, Method, Request, StatusCode,
+    header::{
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, REFERRER_POLICY, RETRY_AFTER,
+        SEC_WEBSOCKET_VERSION, X_CONTENT_TYPE_OPTIONS,
+    },
+};
+use hyper::upgrade::OnUpgrade;
+use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
+use tower::{Layer as _, ServiceExt as _};
+use tower_http::{
+    compression::CompressionLayer,
+    services::{ServeDir, ServeFile},
+    set_header::SetResponseHeaderLayer,
+};
+
+use crate::{
+    House,
+    admission::{Address, Refusal},
+    avatar, close,
+    exchange::Next,
+    frame::Encoding,
+    origin,
+    session::Session,
+    socket::{self, Socket},
+};
+
+/// What the web client's pages may do: load what this host serves, and talk to it.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+     require-trusted-types-for 'script'; trusted-types vue";
+/// A picture does nothing.
+const PICTURE_POLICY: &str = "default-src 'none'";
+/// For what bears its content's hash in its name, or never changes.
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
+/// For what may be another file after the next deploy.
+const ASK_FIRST: &str = "no-cache";
+/// What a browser finds where the web client should be.
+const NO_WEB_CLIENT: &str = "The web client is not built yet.\n\n\
+     Build it with `cd web && npm ci && npm run build`, or point PARLOR_GATEWAY_WEB_ROOT at a build of it.\n\
+     The chat itself works: its WebSocket is at /ws.\n";
+
+/// A connection, as far as its requests and its session need to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// Who connected to us.
+    pub(crate) peer: IpAddr,
+    /// The connection's place among the others, which a session keeps until its socket is closed.
+    pub(crate) _place: Arc<OwnedSemaphorePermit>,
+}
+
+/// All of it.
+pub(crate) fn routes(house: Arc<House>) -> Router {
+    let always = |name: HeaderName, value: &'static str| {
+        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+    };
+    Router::new()
+        .route("/ws", get(open_session))
+        .route("/avatars/{file}", get(picture))
+        .route("/livez", get(probe))
+        .route("/readyz", get(probe))
+        .merge(web_client(&house.settings.web_root))
+        .layer(always(CONTENT_SECURITY_POLICY, PAGE_POLICY))
+        .layer(always(X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(always(REFERRER_POLICY, "no-referrer"))
+        .with_state(house)
+}
+
+/// The files of the web client. Every room is the same page; a missing file is a 404 and never the page.
+fn web_client(root: &Path) -> Router<Arc<House>> {
+    let cached = |value: &'static str| {
+        // A 404 is not to be remembered for a year.
+        SetResponseHeaderLayer::if_not_present(CACHE_CONTROL, move |response: &http::Response<_>| {
+            response.status().is_success().then_some(HeaderValue::from_static(value))
+        })
+    };
+    let page = ServeFile::new(root.join("index.html"));
+    let page = get(move |request: Request<Body>| serve_page(page.clone(), request));
+    let assets = ServeDir::new(root.join("assets")).append_index_html_on_directories(false);
+    let files = ServeDir::new(root).append_index_html_on_directories(false);
+    Router::new()
+        .route("/", page.clone())
+        .route("/r/{room}", page)
+        .nest_service("/assets", cached(FOR_EVER).layer(assets))
+        .fallback_service(cached(ASK_FIRST).layer(files))
+        .layer(CompressionLayer::new())
+}
+
+async fn serve_page(page: ServeFile, request: Request<Body>) -> Response {
+    let Ok(response) = page.oneshot(request).await;
+    if response.status() == StatusCode::NOT_FOUND {
+        let plain = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-store")];
+        return (StatusCode::SERVICE_UNAVAILABLE, plain, NO_WEB_CLIENT).into_response();
+    }
+    ([(CACHE_CONTROL, ASK_FIRST)], response).into_response()
+}
+
+async fn probe(State(house): State<Arc<House>>, request: Request<Body>) -> Response {
+    let answer = house.health.answer(request.uri().path());
+    ([(CACHE_CONTROL, "no-store")], answer.unwrap_or((StatusCode::NOT_FOUND, String::new()))).into_response()
+}
+
+async fn picture(extract::Path(file): extract::Path<String>) -> Response {
+    let Some(name) =
+        file.strip_suffix(".svg").filter(|name| (1..=avatar::MAX_NAME_BYTES).contains(&name.len()))
+    else {
+        return (StatusCode::NOT_FOUND, "there is no such picture\n").into_response();
+    };
+    let headers = [
+        (CONTENT_TYPE, "image/svg+xml"),
+        (CACHE_CONTROL, FOR_EVER),
+        (CONTENT_SECURITY_POLICY, PICTURE_POLICY),
+    ];
+    (headers, avatar::draw(name)).into_response()
+}
+
+/// Turns a request into a session, or says why not.
+async fn open_session(
+    State(house): State<Arc<House>>,
+    Extension(caller): Extension<Caller>,
+    mut request: Request<Body>,
+) -> Response {
+    if request.method() != Method::GET {
+        return refuse(StatusCode::METHOD_NOT_ALLOWED, "handshake", "A WebSocket is opened with GET.");
+    }
+    let header =
+        |name| request.headers().get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
+    if !origin::allowed(house.settings.allowed_origins.as_ref(), header(ORIGIN), header(HOST)) {
+        return refuse(StatusCode::FORBIDDEN, "origin", "This page may not open a session here.");
+    }
+    if house.tasks.stopping().is_cancelled() {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "draining", "This gateway is going away.");
+    }
+    if let Err(reasons) = house.health.check() {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "not ready", &format!("Not ready: {reasons}."));
+    }
+    let (encoding, protocol) = Encoding::agreed(request.headers());
+    let response = match socket::handshake(request.headers(), protocol) {
+        Ok(response) => response,
+        Err((status, words)) => {
+            return ([(SEC_WEBSOCKET_VERSION, "13")], refuse(status, "handshake", words)).into_response();
+        }
+    };
+    let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
+        return refuse(StatusCode::BAD_REQUEST, "handshake", "This connection cannot become a WebSocket.");
+    };
+    let tasks = house.tasks.clone();
+    let address = Address::of(caller.peer, request.headers(), house.settings.trusted_hops);
+    let place = match house.admission.enter(address) {
+        Ok(place) => Some(place),
+        Err(Refusal::Full) => {
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, "full", "This gateway is full.");
+        }
+        // A browser shows a page the close code of a WebSocket, but not the status of a refused one.
+        Err(Refusal::TooMany) => None,
+    };
+    // Boxed, here and below: a task is as large as its largest moment, and sessions are many and mostly idle.
+    let served = Box::pin(async move {
+        // Whoever hung up meanwhile has no session.
+        let Ok(upgraded) = upgrade.await else { return };
+        let socket = Socket::new(upgraded, encoding, house.settings.max_frame_bytes).await;
+        if place.is_some() {
+            let session =
+                Session::new(socket, encoding, &house.hub, &house.link, &house.meters, &house.settings);
+            if house.tasks.stopping().is_cancelled() {
+                // The drain may not have seen it.
+                session.end(close::DRAINING);
+            }
+            Box::pin(session.run()).await;
+        } else {
+            metrics::counter!("parlor_gateway_closes_total", "code" => "4003").increment(1);
+            Box::pin(socket.close(&close::TOO_MANY_SESSIONS, &mut || Next::Nothing)).await;
+        }
+        drop((place, caller));
+    });
+    tasks.spawn("session", served);
+    response
+}
+
+fn refuse(status: StatusCode, reason: &'static str, message: &str) -> Response {
+    metrics::counter!("parlor_gateway_refused_upgrades_total", "reason" => reason).increment(1);
+    let code = match status {
+        StatusCode::FORBIDDEN => "FORBIDDEN",
+        StatusCode::SERVICE_UNAVAILABLE => "UNAVAILABLE",
+        _ => "INVALID",
+    };
+    let mut response =
+        (status, Json(json!({ "error": { "code": code, "message": message } }))).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        // In seconds, and not the same for all, so that they do not come back as one.
+        let wait = HeaderValue::from(rand::random_range(1..=5_u16));
+        response.headers_mut().insert(RETRY_AFTER, wait);
+    }
+    response
+}

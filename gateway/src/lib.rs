@@ -1,0 +1,121 @@
+//! The gateway: the stateless edge of Parlor. It terminates browsers' WebSockets, serves the web client's files, and
+//! speaks to one room service.
+//!
+//! It translates and decides nothing. What it keeps, which rooms its sessions are in and how far each room was handed
+//! on, is what a replay to another room service needs; a crash loses none of it, since browsers come back and say so.
+//!
+//! A frame's way: `listener` → `http` → `socket` → `session` → `frame` → `exchange` → `link`, and back by `link` →
+//! `hub` → `event` → `outbox` → `exchange` → `socket`.
+
+mod admission;
+mod avatar;
+mod calls;
+pub mod close;
+pub mod config;
+mod drain;
+mod event;
+mod exchange;
+mod frame;
+mod http;
+mod hub;
+mod link;
+mod listener;
+mod meters;
+pub mod origin;
+mod outbox;
+mod session;
+mod socket;
+
+use std::{sync::Arc, time::Duration};
+
+use admission::Admission;
+use config::Settings;
+use hub::Hub;
+pub use link::Upstream;
+use link::{Keeper, Link};
+use meters::Meters;
+use runtime::{Fatal, Health, Tasks};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// How long what the drain left may take to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The gateway as a whole.
+#[derive(Debug)]
+pub struct Gateway;
+
+/// What all parts share.
+#[derive(Debug)]
+struct House {
+    settings: Arc<Settings>,
+    hub: Arc<Hub>,
+    link: Arc<Link>,
+    meters: Arc<Meters>,
+    admission: Arc<Admission>,
+    health: Health,
+    tasks: Tasks,
+}
+
+impl Gateway {
+    /// Serves browsers on `listener` until `tasks` are asked to stop; then moves the sessions elsewhere, which takes at
+    /// most a little longer than the setting `drain`, and returns.
+    ///
+    /// `health` says `link` is not ready until a room service has answered, and `gateway` is not while draining.
+    pub async fn serve(
+        settings: Settings,
+        upstream: Upstream,
+        listener: TcpListener,
+        health: Health,
+        tasks: Tasks,
+    ) -> Result<(), Fatal> {
+        let page = settings.web_root.join("index.html");
+        if !page.is_file() {
+            tracing::warn!(page = %page.display(), "the web client is not built; / says how to build it");
+        }
+        let address = listener.local_addr().map_err(Fatal::new)?;
+        tracing::info!(%address, "browsers are served");
+        let settings = Arc::new(settings);
+        let house = Arc::new(House {
+            hub: Arc::default(),
+            link: Arc::new(Link::new(settings.link_queue_bytes)),
+            meters: Arc::new(Meters::new()),
+            admission: Admission::new(settings.max_sessions, settings.max_sessions_per_address),
+            health,
+            tasks: tasks.clone(),
+            settings,
+        });
+        // Its tasks outlive the wish to stop: sessions have to be moved first. This set ends when `own` does.
+        let own = Tasks::default();
+        let ending = CancellationToken::new();
+        own.spawn("listener", {
+            let routes = http::routes(house.clone());
+            let Settings { max_connections, head_timeout, .. } = *house.settings;
+            listener::listen(
+                listener,
+                routes,
+                max_connections,
+                head_timeout,
+                own.clone(),
+                own.stopping().clone(),
+            )
+        });
+        let keeper = Keeper::new(
+            house.link.clone(),
+            house.hub.clone(),
+            upstream,
+            house.health.clone(),
+            house.settings.clone(),
+        );
+        own.spawn("link", keeper.keep(ending.clone()));
+
+        tasks.stopping().cancelled().await;
+        house.health.unready("gateway", "it is draining");
+        drain::drain(&house.hub, house.settings.drain).await;
+        // Only now, so that the room service hears of every session's end.
+        ending.cancel();
+        own.finish(GRACE).await;
+        tracing::info!("the gateway has ended");
+        Ok(())
+    }
+}

@@ -1,0 +1,526 @@
+//! The one stream to a room service: dial, watch, replace, replay.
+//!
+//! Only this file knows tonic's client side. What comes down goes to the hub; what goes up is queued here, bounded in
+//! bytes, and a session is told at once when it cannot.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use prost::Message as _;
+use proto::{
+    chat::v1::ClientFrame,
+    edge::v1::{
+        LinkRequest, LinkResponse, Open, ReplayDone, RoomReplay, SessionFrame, SessionGone,
+        edge_service_client::EdgeServiceClient, link_request::Body as Up, link_response::Body as Down,
+    },
+};
+use rand::seq::SliceRandom as _;
+use runtime::Health;
+use tokio::{
+    io::DuplexStream,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Streaming,
+    transport::{Channel, Endpoint},
+};
+
+use crate::{
+    close::Close,
+    config::Settings,
+    hub::{Hub, Number},
+};
+
+/// Counts the Links of one gateway.
+pub(crate) type Generation = u64;
+
+/// How long it may take from the first packet to `Opened`.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a name or a TCP connection may take: an address that drops packets must not hold up the next one.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A peer that vanished without a word is noticed after twice this.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Many sessions share one stream, so both of HTTP/2's windows are large: a pause of one reader is none of another's.
+const WINDOW: u32 = 4 << 20;
+/// The largest thing that comes down: a page of history with the longest texts, several times over.
+const MAX_DOWN_BYTES: usize = 16 << 20;
+/// Before the second round of dialling, see [`Pace`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// Before any round of dialling.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A Link that held this long was a good one, and after its end the next is dialled at once.
+const GOOD_LINK: Duration = Duration::from_secs(1);
+/// How long the last words may take when the gateway ends.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// What a frame costs in the queue beside its bytes.
+const FRAME_COST: usize = 256;
+
+/// Where room services are.
+#[derive(Clone)]
+pub struct Upstream(Reach);
+
+#[derive(Clone)]
+enum Reach {
+    Uris(Vec<Uri>),
+    InProcess(Arc<dyn Fn() -> io::Result<DuplexStream> + Send + Sync>),
+}
+
+impl Upstream {
+    /// At the addresses that the settings name.
+    pub fn from_settings(settings: &Settings) -> Self {
+        Self(Reach::Uris(settings.room_service.uris().to_vec()))
+    }
+
+    /// In this process: each call of `connect` gives our end of a new connection.
+    pub fn in_process(connect: impl Fn() -> io::Result<DuplexStream> + Send + Sync + 'static) -> Self {
+        Self(Reach::InProcess(Arc::new(connect)))
+    }
+
+    /// Everything that can be dialled, in random order, those to avoid last.
+    async fn targets(&self, avoid: Option<SocketAddr>) -> Vec<Target> {
+        let uris = match &self.0 {
+            Reach::InProcess(connect) => return vec![Target::InProcess(connect.clone())],
+            Reach::Uris(uris) => uris,
+        };
+        let mut addresses = Vec::new();
+        for uri in uris {
+            let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+            let found = tokio::net::lookup_host((host, uri.port_u16().unwrap_or(80)));
+            match timeout(CONNECT_TIMEOUT, found).await {
+                Ok(Ok(found)) => addresses.extend(found),
+                Ok(Err(error)) => tracing::debug!(%uri, %error, "a room service's name has no address"),
+                Err(_) => tracing::debug!(%uri, "a room service's name was not resolved in time"),
+            }
+        }
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.shuffle(&mut rand::rng());
+        // Whoever has just failed, or wants to be rid of us, may still be the only one.
+        addresses.sort_by_key(|address| Some(*address) == avoid);
+        addresses.into_iter().map(Target::At).collect()
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Reach::Uris(uris) => f.debug_tuple("Upstream").field(uris).finish(),
+            Reach::InProcess(_) => f.write_str("Upstream(in process)"),
+        }
+    }
+}
+
+/// One end to dial.
+enum Target {
+    At(SocketAddr),
+    InProcess(Arc<dyn Fn() -> io::Result<DuplexStream> + Send + Sync>),
+}
+
+impl Target {
+    async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
+        let tuned = |endpoint: Endpoint| {
+            endpoint
+                .connect_timeout(CONNECT_TIMEOUT)
+                .http2_keep_alive_interval(KEEP_ALIVE)
+                .keep_alive_timeout(KEEP_ALIVE)
+                .keep_alive_while_idle(true)
+                .initial_stream_window_size(WINDOW)
+                .initial_connection_window_size(WINDOW)
+        };
+        match self {
+            Self::At(address) => tuned(Endpoint::from_shared(format!("http://{address}"))?).connect().await,
+            Self::InProcess(connect) => {
+                let connect = connect.clone();
+                let connector = tower::service_fn(move |_: Uri| {
+                    let end = connect().map(TokioIo::new);
+                    async move { end }
+                });
+                tuned(Endpoint::from_static("http://in-process")).connect_with_connector(connector).await
+            }
+        }
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::At(address) => Some(*address),
+            Self::InProcess(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(address) => address.fmt(f),
+            Self::InProcess(_) => f.write_str("this process"),
+        }
+    }
+}
+
+/// The way up, for sessions.
+#[derive(Debug)]
+pub(crate) struct Link {
+    current: Mutex<Option<Current>>,
+    /// The bytes that may wait, for all Links together.
+    budget: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Current {
+    generation: Generation,
+    queue: mpsc::UnboundedSender<Queued>,
+}
+
+/// Something on its way up, and its share of the budget until it is taken. What a session must not lose (its end)
+/// and what the Link itself says have none; there is one of those for each session.
+#[derive(Debug)]
+struct Queued {
+    body: Up,
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+impl From<Up> for Queued {
+    fn from(body: Up) -> Self {
+        Self { body, _share: None }
+    }
+}
+
+/// There is no Link, or too much waits for it.
+#[derive(Debug, thiserror::Error)]
+#[error("no room service takes this now")]
+pub(crate) struct Unavailable;
+
+impl Link {
+    /// Not open yet. At most `queue_bytes` will wait to go up.
+    pub(crate) fn new(queue_bytes: u32) -> Self {
+        Self { current: Mutex::default(), budget: Arc::new(Semaphore::new(queue_bytes as usize)) }
+    }
+
+    /// Sends a session's frame up. The Link that took it.
+    pub(crate) fn frame(&self, session: Number, frame: ClientFrame) -> Result<Generation, Unavailable> {
+        let cost = u32::try_from(frame.encoded_len() + FRAME_COST).map_err(|_| Unavailable)?;
+        let share = self.budget.clone().try_acquire_many_owned(cost).map_err(|_| Unavailable)?;
+        let current = self.lock();
+        let current = current.as_ref().ok_or(Unavailable)?;
+        let body = Up::Frame(SessionFrame { session, frame: Some(frame) });
+        current.queue.send(Queued { body, _share: Some(share) }).map_err(|_| Unavailable)?;
+        Ok(current.generation)
+    }
+
+    /// Tells that a session ended; `left` if it said goodbye. Call it after the hub has forgotten the session, or a
+    /// replay in between would bring it back. Without a Link it is not needed: the next one is not told of the session.
+    pub(crate) fn gone(&self, session: Number, left: bool) {
+        if let Some(current) = &*self.lock() {
+            let _ = current.queue.send(Up::Gone(SessionGone { session, left }).into());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Current>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps one Link, as long as the gateway runs.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    link: Arc<Link>,
+    hub: Arc<Hub>,
+    upstream: Upstream,
+    health: Health,
+    settings: Arc<Settings>,
+    /// Names this run of this gateway.
+    edge: String,
+    generations: AtomicU64,
+}
+
+/// How long to wait before the next round of dialling: a random part of a pause that grows, so that the gateways of a
+/// fleet do not come back in step. A room service that opens Links and drops them does not reset it.
+#[derive(Clone, Copy)]
+struct Pace(Duration);
+
+impl Pace {
+    const AT_ONCE: Self = Self(Duration::ZERO);
+
+    async fn wait(&mut self) {
+        sleep(self.0.mul_f64(rand::random())).await;
+        self.0 = (self.0 * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+    }
+
+    /// After the end of `line`.
+    fn after(line: &Line) -> Self {
+        if line.opened_at.elapsed() >= GOOD_LINK { Self::AT_ONCE } else { line.pace }
+    }
+}
+
+/// An open stream.
+struct Line {
+    target: String,
+    address: Option<SocketAddr>,
+    generation: Generation,
+    queue: mpsc::UnboundedSender<Queued>,
+    down: Streaming<LinkResponse>,
+    opened_at: Instant,
+    pace: Pace,
+}
+
+/// Why a Line is no longer the current one.
+enum Outcome {
+    /// The gateway ends.
+    Ending(Box<Line>),
+    /// It broke, for this reason.
+    Lost(Box<Line>, String),
+    /// Another is open.
+    Replaced { old: Box<Line>, new: Box<Line> },
+}
+
+impl Keeper {
+    /// A keeper of `link`, with a name of its own for the room service.
+    pub(crate) fn new(
+        link: Arc<Link>,
+        hub: Arc<Hub>,
+        upstream: Upstream,
+        health: Health,
+        settings: Arc<Settings>,
+    ) -> Self {
+        let edge = format!("e_{:016x}{:016x}", rand::random::<u64>(), rand::random::<u64>());
+        health.unready("link", "no room service has answered yet");
+        Self { link, hub, upstream, health, settings, edge, generations: AtomicU64::new(0) }
+    }
+
+    /// Opens a Link, and another when it breaks, until `ending`.
+    pub(crate) async fn keep(self, ending: CancellationToken) {
+        let up = metrics::gauge!("parlor_gateway_link_up");
+        let mut retiring = None;
+        let mut avoid = None;
+        let mut pace = Pace::AT_ONCE;
+        loop {
+            up.set(0.0);
+            let mut line = tokio::select! {
+                () = ending.cancelled() => return,
+                line = self.dial(avoid, pace) => line,
+                () = self.say_unready_in_time() => unreachable!("it waits for ever"),
+            };
+            let (lost, why) = loop {
+                self.install(&mut line);
+                up.set(1.0);
+                self.health.ready("link");
+                tracing::info!(room_service = line.target, generation = line.generation, "the Link is open");
+                match self.carry(line, &mut retiring, &ending).await {
+                    Outcome::Replaced { old, new } => {
+                        tracing::info!(
+                            room_service = old.target,
+                            generation = old.generation,
+                            "the Link is replaced"
+                        );
+                        retiring = Some(self.retire(old));
+                        line = new;
+                    }
+                    Outcome::Lost(line, why) => break (line, why),
+                    Outcome::Ending(line) => return self.say_goodbye(line).await,
+                }
+            };
+            tracing::warn!(
+                room_service = lost.target,
+                generation = lost.generation,
+                why,
+                "the Link broke; sessions stay, and a new one is dialled"
+            );
+            avoid = lost.address;
+            pace = Pace::after(&lost);
+        }
+    }
+
+    /// Dials until a room service says `Opened`.
+    async fn dial(&self, avoid: Option<SocketAddr>, mut pace: Pace) -> Box<Line> {
+        loop {
+            pace.wait().await;
+            for target in self.upstream.targets(avoid).await {
+                let opened = timeout(OPEN_TIMEOUT, self.open(&target)).await;
+                let opened = opened.unwrap_or_else(|_| Err("it took too long".to_owned()));
+                let result = if opened.is_ok() { "opened" } else { "failed" };
+                metrics::counter!("parlor_gateway_link_dials_total", "result" => result).increment(1);
+                match opened {
+                    Ok(line) => return Box::new(Line { pace, ..line }),
+                    Err(why) => {
+                        tracing::debug!(room_service = %target, why, "a room service does not open a Link");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn open(&self, target: &Target) -> Result<Line, String> {
+        let channel = target.connect().await.map_err(|error| innermost(&error))?;
+        let (queue, queued) = mpsc::unbounded_channel::<Queued>();
+        let heartbeat_seconds = u32::try_from(self.settings.heartbeat.as_secs()).unwrap_or(u32::MAX).max(1);
+        let open = Up::Open(Open { edge: self.edge.clone(), heartbeat_seconds });
+        queue.send(open.into()).map_err(|_| "it is closed")?;
+        let requests =
+            UnboundedReceiverStream::new(queued).map(|queued| LinkRequest { body: Some(queued.body) });
+        let mut client = EdgeServiceClient::new(channel).max_decoding_message_size(MAX_DOWN_BYTES);
+        let mut down =
+            client.link(requests).await.map_err(|status| status.message().to_owned())?.into_inner();
+        match down.message().await.map_err(|status| status.message().to_owned())? {
+            Some(LinkResponse { body: Some(Down::Opened(_)) }) => {}
+            _ => return Err("it did not answer Open".to_owned()),
+        }
+        Ok(Line {
+            target: target.to_string(),
+            address: target.address(),
+            generation: 0,
+            queue,
+            down,
+            opened_at: Instant::now(),
+            pace: Pace::AT_ONCE,
+        })
+    }
+
+    /// Makes `line` the way up. What this gateway has is told first: whatever sessions say next is queued behind.
+    fn install(&self, line: &mut Line) {
+        let mut current = self.link.lock();
+        line.generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
+        let (sessions, rooms) = self.hub.replay();
+        let sessions = sessions.into_iter().map(Up::Session);
+        let rooms = rooms.into_iter().map(Up::Room);
+        for body in sessions.chain(rooms).chain([Up::Replayed(ReplayDone {})]) {
+            // If it broke already, whoever reads it will notice.
+            let _ = line.queue.send(body.into());
+        }
+        *current = Some(Current { generation: line.generation, queue: line.queue.clone() });
+    }
+
+    /// Hands on what comes down, until there is a reason for another Link.
+    async fn carry(
+        &self,
+        mut line: Box<Line>,
+        retiring: &mut Option<BoxFuture<'_, ()>>,
+        ending: &CancellationToken,
+    ) -> Outcome {
+        let age = self.settings.link_age.mul_f64(rand::random_range(0.5..1.5));
+        let mut replace_at = Some(line.opened_at + age);
+        let mut successor: Option<BoxFuture<'_, Box<Line>>> = None;
+        loop {
+            let why = tokio::select! {
+                response = line.down.message() => match response {
+                    Ok(Some(LinkResponse { body: Some(Down::Drain(_)) })) => {
+                        tracing::info!(room_service = line.target, "the room service is going away");
+                        replace_at = None;
+                        successor.get_or_insert_with(|| self.dial(line.address, Pace::after(&line)).boxed());
+                        continue;
+                    }
+                    Ok(Some(response)) => {
+                        for room in self.take(response, true) {
+                            let _ = line.queue.send(Up::Room(room).into());
+                        }
+                        continue;
+                    }
+                    Ok(None) => "the room service ended it".to_owned(),
+                    Err(status) => status.message().to_owned(),
+                },
+                new = maybe(&mut successor) => return Outcome::Replaced { old: line, new },
+                () = maybe(retiring) => {
+                    *retiring = None;
+                    continue;
+                }
+                () = sleep_until(replace_at.unwrap_or(line.opened_at)), if replace_at.is_some() => {
+                    replace_at = None;
+                    successor = Some(self.dial(None, Pace::AT_ONCE).boxed());
+                    continue;
+                }
+                () = ending.cancelled() => return Outcome::Ending(line),
+            };
+            *self.link.lock() = None;
+            self.hub.link_lost(line.generation);
+            return Outcome::Lost(line, why);
+        }
+    }
+
+    /// Hands on one thing that came down. What to ask the room service for.
+    fn take(&self, response: LinkResponse, current: bool) -> Vec<RoomReplay> {
+        match response.body {
+            Some(Down::Reply(reply)) => {
+                if let Some(frame) = reply.frame {
+                    self.hub.reply(reply.session, frame, reply.position, current);
+                }
+            }
+            Some(Down::End(end)) => self.hub.end(end.session, Close::told(end.code, &end.reason)),
+            Some(Down::Event(event)) if current => {
+                if let Some(frame) = event.frame {
+                    return self
+                        .hub
+                        .event(&event.room, frame, event.except, event.position)
+                        .into_iter()
+                        .collect();
+                }
+            }
+            Some(Down::Heads(heads)) if current => return self.hub.heads(heads.heads),
+            // A Link that was replaced has no say about rooms; and a newer room service's word is none of ours.
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    /// Lets the frames that went up on `line` have their replies, as long as frames may wait.
+    fn retire(&self, mut line: Box<Line>) -> BoxFuture<'_, ()> {
+        async move {
+            let replies = async {
+                while let Ok(Some(response)) = line.down.message().await {
+                    self.take(response, false);
+                }
+            };
+            let _ = timeout(self.settings.reply_timeout, replies).await;
+            self.hub.link_lost(line.generation);
+        }
+        .boxed()
+    }
+
+    /// Sends what is queued, and ends the stream.
+    async fn say_goodbye(&self, mut line: Box<Line>) {
+        *self.link.lock() = None;
+        // With its last sender the queue ends, and so does our half of the stream.
+        drop(line.queue);
+        let answered = async { while let Ok(Some(_)) = line.down.message().await {} };
+        if timeout(FAREWELL, answered).await.is_err() {
+            tracing::debug!("the room service did not end its half of the Link");
+        }
+        tracing::info!(generation = line.generation, "the Link is closed");
+    }
+
+    /// Waits for ever, and after a while says that there is no Link.
+    async fn say_unready_in_time(&self) {
+        sleep(self.settings.link_grace).await;
+        let reason = format!("no room service has answered for {:?}", self.settings.link_grace);
+        self.health.unready("link", reason);
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The future's output if there is one, else waits for ever.
+async fn maybe<T>(future: &mut Option<BoxFuture<'_, T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What went wrong in the end: tonic's own words are only that something did.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

@@ -1,0 +1,86 @@
+//! Accepts connections, and serves HTTP on each.
+//!
+//! `axum::serve` has no limit of connections and no time-out for a request's head, so whoever opens sockets and says
+//! nothing would hold them for ever.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body};
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use runtime::Tasks;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    select,
+    sync::Semaphore,
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use crate::http::Caller;
+
+/// The longest head of a request. A browser's has a tenth of it.
+const MAX_HEAD: usize = 16 * 1024;
+/// Between two tries to accept when the process has no file descriptors left.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `router` on at most `max_connections` connections, until `ending`.
+pub(crate) async fn listen(
+    listener: TcpListener,
+    router: Router,
+    max_connections: usize,
+    head_timeout: Duration,
+    tasks: Tasks,
+    ending: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(max_connections));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(MAX_HEAD);
+    loop {
+        // A place first: whoever finds none waits in the kernel's queue.
+        let accepted = async {
+            let place = places.clone().acquire_owned().await.expect("nobody closes this semaphore");
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = select! {
+            () = ending.cancelled() => return,
+            accepted = accepted => accepted,
+        };
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be accepted");
+                sleep(PAUSE).await;
+                continue;
+            }
+        };
+        // Frames are small and flushed when they should go; without it, the kernel would hold them back.
+        let _ = socket.set_nodelay(true);
+        let caller = Caller { peer: peer.ip(), _place: Arc::new(place) };
+        tasks.spawn("connection", serve(http.clone(), socket, router.clone(), caller, ending.clone()));
+    }
+}
+
+async fn serve(
+    http: http1::Builder,
+    socket: TcpStream,
+    router: Router,
+    caller: Caller,
+    ending: CancellationToken,
+) {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(caller.clone());
+        router.clone().oneshot(request.map(Body::new))
+    });
+    let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service).with_upgrades());
+    // A peer that hangs up half-way is its own affair.
+    let _ = select! {
+        ended = &mut connection => ended,
+        () = ending.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+}

@@ -1,0 +1,373 @@
+//! What one session has yet to be sent.
+//!
+//! The hub pushes, the session's task pops when its socket takes more. Nothing here knows sockets.
+//!
+//! **Invariant:** the bytes waiting never exceed the bound, or one reply where that alone is larger. A session that
+//! cannot keep up falls *behind* in some rooms: their events are no longer queued, and once everything queued is
+//! written, the session is brought up to date from history. It is never sent a conversation with holes.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Waker,
+};
+
+use prost::Message as _;
+use proto::chat::v1::{Joined, Position, ServerFrame, server_frame::Body};
+
+use crate::{
+    close::Close,
+    event::{Event, RoomName},
+    frame::{Encoding, unavailable},
+    link::Generation,
+};
+
+/// What a queued item costs beside its bytes.
+const ITEM_COST: usize = 64;
+/// A queue that grew beyond this is given back when it is empty: most sessions are idle.
+const KEPT_CAPACITY: usize = 16;
+
+/// Something to be sent. Small, since a busy room puts thousands of events into outboxes at once.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// An event of a room.
+    Event(Arc<Event>),
+    /// A room service's answer, under the id that went up.
+    Reply(Box<ServerFrame>),
+    /// The answer to a catch-up.
+    Missed(Box<Missed>),
+    /// The gateway's own word.
+    Word(Box<ServerFrame>),
+    /// What went up on this Link, or on one before it, gets no reply any more.
+    LinkLost(Generation),
+    /// All else is sent, and the session has fallen behind somewhere.
+    FellBehind,
+}
+
+/// What a session missed in a room.
+#[derive(Debug)]
+pub(crate) struct Missed {
+    /// The id under which it was asked for.
+    pub(crate) id: u32,
+    /// What the room service answered.
+    pub(crate) joined: Joined,
+    /// Members who left meanwhile, by id.
+    pub(crate) left: Vec<String>,
+}
+
+/// A queue of frames with a bound in bytes, and the rooms in which it could not keep up.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    encoding: Encoding,
+    max_bytes: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    queue: VecDeque<Queued>,
+    bytes: usize,
+    behind: BTreeMap<RoomName, Behind>,
+    /// The session was not told of the newest of these yet.
+    fell_behind: bool,
+    close: Option<Close>,
+    /// The session's task, which is woken by what is pushed.
+    reader: Option<Waker>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    cost: usize,
+    item: Item,
+}
+
+/// A room that goes on without this session.
+#[derive(Debug)]
+struct Behind {
+    /// The last place that the session was handed.
+    since: Arc<Position>,
+    /// Who went since then: a roster tells who is there, not who is gone.
+    left: Vec<String>,
+}
+
+impl Outbox {
+    /// An empty one, for a session that reads `encoding`.
+    pub(crate) fn new(encoding: Encoding, max_bytes: usize) -> Self {
+        Self { encoding, max_bytes, inner: Mutex::default() }
+    }
+
+    /// Queues a room's event, or leaves the session behind in that room. Whether it was queued.
+    pub(crate) fn event(&self, event: &Arc<Event>) -> bool {
+        let Some(bytes) = event.encoded(self.encoding) else { return false };
+        let mut inner = self.lock();
+        if let Some(behind) = inner.behind.get_mut(event.room()) {
+            behind.left.extend_from_slice(event.left());
+            return false;
+        }
+        let cost = bytes.len() + ITEM_COST;
+        if !inner.make_room(cost, self.max_bytes) || inner.behind.contains_key(event.room()) {
+            inner.miss(event);
+            return false;
+        }
+        inner.push(cost, Item::Event(event.clone()));
+        true
+    }
+
+    /// Queues a room service's reply. One that finds no room becomes `UNAVAILABLE`: its asker still gets exactly one
+    /// answer, and asks again. Whether it was queued itself.
+    pub(crate) fn reply(&self, frame: ServerFrame) -> bool {
+        let mut inner = self.lock();
+        let cost = frame.encoded_len() + ITEM_COST;
+        let fits = inner.make_room(cost, self.max_bytes);
+        if fits {
+            if let Some(Body::Joined(joined)) = &frame.body {
+                // This is newer than whatever was missed.
+                inner.behind.remove(joined.room.as_str());
+            }
+            inner.push(cost, Item::Reply(frame.into()));
+        } else {
+            inner.push(ITEM_COST, Item::Reply(unavailable(frame.id).into()));
+        }
+        fits
+    }
+
+    /// Queues the answer to a catch-up, after which the session is no longer behind in that room. One that is not
+    /// needed any more, or that finds no room, is dropped. Whether it was queued.
+    pub(crate) fn missed(&self, id: u32, joined: Joined) -> bool {
+        let mut inner = self.lock();
+        let cost = joined.encoded_len() + ITEM_COST;
+        let wanted = inner.behind.contains_key(joined.room.as_str());
+        if !wanted || !inner.make_room(cost, self.max_bytes) {
+            // The session is told that its question was answered, and no more.
+            inner.push(ITEM_COST, Item::Reply(ServerFrame { id, body: None }.into()));
+            return false;
+        }
+        let left = inner.behind.remove(joined.room.as_str()).map(|behind| behind.left).unwrap_or_default();
+        inner.push(cost, Item::Missed(Missed { id, joined, left }.into()));
+        true
+    }
+
+    /// Queues the gateway's own word, which is small and rare.
+    pub(crate) fn word(&self, frame: ServerFrame) {
+        self.lock().push(ITEM_COST, Item::Word(frame.into()));
+    }
+
+    /// Tells that a Link broke.
+    pub(crate) fn link_lost(&self, generation: Generation) {
+        self.lock().push(ITEM_COST, Item::LinkLost(generation));
+    }
+
+    /// Tells the session to end. The first reason counts.
+    pub(crate) fn close(&self, close: Close) {
+        let mut inner = self.lock();
+        inner.close.get_or_insert(close);
+        inner.wake();
+    }
+
+    /// Leaves the session behind in `room` since `since`, unless it is so already.
+    pub(crate) fn fall_behind(&self, room: &RoomName, since: Arc<Position>) {
+        self.lock().fall_behind(room, since);
+    }
+
+    /// The session is not in `room` any more, so it misses nothing there.
+    pub(crate) fn forget(&self, room: &str) {
+        self.lock().behind.remove(room);
+    }
+
+    /// Whether the session misses something in `room`.
+    pub(crate) fn is_behind(&self, room: &str) -> bool {
+        self.lock().behind.contains_key(room)
+    }
+
+    /// The next thing to send.
+    pub(crate) fn pop(&self) -> Option<Item> {
+        let mut inner = self.lock();
+        let Some(queued) = inner.queue.pop_front() else {
+            if inner.queue.capacity() > KEPT_CAPACITY {
+                inner.queue = VecDeque::new();
+            }
+            return std::mem::take(&mut inner.fell_behind).then_some(Item::FellBehind);
+        };
+        inner.bytes -= queued.cost;
+        Some(queued.item)
+    }
+
+    /// Why the session is to end, if it is. `reader` is woken when something changes.
+    pub(crate) fn listen(&self, reader: &Waker) -> Option<Close> {
+        let mut inner = self.lock();
+        if !inner.reader.as_ref().is_some_and(|known| known.will_wake(reader)) {
+            inner.reader = Some(reader.clone());
+        }
+        inner.close.clone()
+    }
+
+    /// Where the session is to be brought up to date, now that nothing waits: nowhere, mostly.
+    pub(crate) fn behind(&self) -> Vec<(RoomName, Arc<Position>)> {
+        let inner = self.lock();
+        if !inner.queue.is_empty() {
+            return Vec::new();
+        }
+        inner.behind.iter().map(|(room, behind)| (room.clone(), behind.since.clone())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn push(&mut self, cost: usize, item: Item) {
+        self.bytes += cost;
+        self.queue.push_back(Queued { cost, item });
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(reader) = &self.reader {
+            reader.wake_by_ref();
+        }
+    }
+
+    /// Drops all queued events if `cost` would not fit otherwise. Whether it fits now.
+    fn make_room(&mut self, cost: usize, max_bytes: usize) -> bool {
+        if self.bytes + cost <= max_bytes {
+            return true;
+        }
+        self.drop_events();
+        self.bytes + cost <= max_bytes || self.queue.is_empty()
+    }
+
+    fn drop_events(&mut self) {
+        let queue = std::mem::take(&mut self.queue);
+        let queued = queue.len();
+        for Queued { cost, item } in queue {
+            if let Item::Event(event) = item {
+                self.bytes -= cost;
+                self.miss(&event);
+            } else {
+                self.queue.push_back(Queued { cost, item });
+            }
+        }
+        if self.queue.len() < queued {
+            metrics::counter!("parlor_gateway_outbox_drops_total").increment(1);
+        }
+    }
+
+    /// Notes that the session does not get `event`.
+    fn miss(&mut self, event: &Event) {
+        if let Some(before) = event.before() {
+            let behind = self.fall_behind(event.room(), before.clone());
+            behind.left.extend_from_slice(event.left());
+        }
+    }
+
+    /// The first event missed says since when.
+    fn fall_behind(&mut self, room: &RoomName, since: Arc<Position>) -> &mut Behind {
+        self.fell_behind = true;
+        self.wake();
+        self.behind.entry(room.clone()).or_insert(Behind { since, left: Vec::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::chat::v1::{Message, Presence, Typing};
+
+    use super::*;
+
+    const ROOM: &str = "lobby";
+
+    fn place(seq: u32) -> Arc<Position> {
+        Arc::new(Position { epoch: "e".into(), seq, id: format!("id{seq}") })
+    }
+
+    fn say(seq: u32, body: Body) -> Arc<Event> {
+        Arc::new(Event::new(ROOM.into(), ServerFrame::event(body), place(seq - 1)))
+    }
+
+    fn message(seq: u32) -> Arc<Event> {
+        say(seq, Body::Message(Message { seq, text: "x".repeat(100), ..Message::default() }))
+    }
+
+    fn since(outbox: &Outbox) -> Vec<u32> {
+        outbox.behind().iter().map(|(_, since)| since.seq).collect()
+    }
+
+    fn small() -> Outbox {
+        Outbox::new(Encoding::Json, 1000)
+    }
+
+    #[test]
+    fn a_full_queue_is_dropped_and_remembers_since_when() {
+        let outbox = small();
+        let queued = (1..10).take_while(|seq| outbox.event(&message(*seq))).count();
+        assert!(queued > 2);
+        assert!(!outbox.event(&message(10)), "a room that one is behind in is not queued");
+        assert!(matches!(outbox.pop(), Some(Item::FellBehind)), "all of it was dropped");
+        assert!(outbox.pop().is_none(), "which is told once");
+        assert_eq!(since(&outbox), [0]);
+    }
+
+    #[test]
+    fn what_was_taken_before_the_queue_was_full_is_not_asked_for_again() {
+        let outbox = small();
+        assert!(outbox.event(&message(1)) && outbox.event(&message(2)));
+        assert!(matches!(outbox.pop(), Some(Item::Event(_))));
+        for seq in 3..20 {
+            outbox.event(&message(seq));
+        }
+        assert_eq!(since(&outbox), [1]);
+    }
+
+    #[test]
+    fn replies_outlive_a_full_queue_and_a_reply_without_room_becomes_unavailable() {
+        let outbox = small();
+        let large = |id| {
+            ServerFrame::reply(id, Body::Message(Message { text: "x".repeat(2000), ..Message::default() }))
+        };
+        assert!(outbox.reply(large(1)), "an empty queue takes one reply of any size");
+        assert!(!outbox.event(&message(1)));
+        assert!(!outbox.reply(large(2)));
+        let reply = || match outbox.pop() {
+            Some(Item::Reply(frame)) => *frame,
+            other => panic!("not a reply: {other:?}"),
+        };
+        assert!(matches!(reply(), ServerFrame { id: 1, body: Some(Body::Message(_)) }));
+        let ServerFrame { id: 2, body: Some(Body::Error(error)) } = reply() else { panic!("an error") };
+        assert_eq!(error.code, "UNAVAILABLE");
+        assert!(error.retryable);
+    }
+
+    #[test]
+    fn who_is_typing_is_forgotten_and_who_left_is_not() {
+        let outbox = Outbox::new(Encoding::Json, 0);
+        outbox.word(ServerFrame::default());
+        outbox.event(&say(1, Body::Typing(Typing::default())));
+        assert!(!outbox.is_behind(ROOM));
+        let gone = Presence { left: vec!["m_1".into()], ..Presence::default() };
+        outbox.event(&say(1, Body::Presence(gone)));
+        assert!(outbox.is_behind(ROOM));
+        while outbox.pop().is_some() {}
+        assert!(outbox.missed(7, Joined { room: ROOM.into(), ..Joined::default() }));
+        let Some(Item::Missed(missed)) = outbox.pop() else { panic!("what was missed") };
+        assert_eq!((missed.id, missed.left), (7, vec!["m_1".to_owned()]));
+        assert!(!outbox.is_behind(ROOM));
+    }
+
+    #[test]
+    fn a_catch_up_that_nobody_needs_any_more_is_answered_by_nothing() {
+        let outbox = small();
+        assert!(!outbox.missed(7, Joined { room: ROOM.into(), ..Joined::default() }));
+        let Some(Item::Reply(answer)) = outbox.pop() else { panic!("an answer") };
+        assert_eq!(*answer, ServerFrame { id: 7, body: None });
+    }
+
+    #[test]
+    fn an_idle_outbox_holds_no_memory() {
+        let outbox = Outbox::new(Encoding::Json, 1 << 20);
+        (1..1000).for_each(|seq| assert!(outbox.event(&message(seq))));
+        while outbox.pop().is_some() {}
+        assert_eq!(outbox.lock().queue.capacity(), 0);
+        assert_eq!(outbox.lock().bytes, 0);
+    }
+}

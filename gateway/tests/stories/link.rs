@@ -1,0 +1,288 @@
+//! The Link breaks, moves and misses something, and no browser is closed for it.
+
+use std::time::Duration;
+
+use proto::{
+    chat::v1::{Joined, Left, Position, Refreshed, Sent, Typing, server_frame::Body},
+    edge::v1::{LinkDrain, RoomReplay, link_response::Body as Down},
+};
+use serde_json::json;
+
+use crate::world::{World, joined, message, place, soon};
+
+#[tokio::test]
+async fn everyone_in_a_room_hears_a_message_and_nobody_else_does() {
+    let (world, mut link) = World::ready(|_| {}).await;
+    let (mut ada, _) = world.member(&mut link, "lobby", 0).await;
+    let (mut bob, _) = world.member(&mut link, "lobby", 0).await;
+    let (mut eve, _) = world.member(&mut link, "attic", 0).await;
+    link.message("lobby", 1).await;
+    link.message("attic", 1).await;
+    ada.hear_messages([1]).await;
+    bob.hear_messages([1]).await;
+    assert_eq!(eve.hear().await["message"]["room"], "attic");
+}
+
+#[tokio::test]
+async fn who_joins_late_does_not_hear_what_its_joined_told() {
+    let (world, mut link) = World::ready(|_| {}).await;
+    let (mut ada, _) = world.member(&mut link, "lobby", 1).await;
+    let (mut bob, _) = world.member(&mut link, "lobby", 3).await;
+    for seq in 2..=4 {
+        link.message("lobby", seq).await;
+    }
+    ada.hear_messages(2..=4).await;
+    bob.hear_messages([4]).await;
+}
+
+#[tokio::test]
+async fn whoever_is_typing_does_not_hear_it() {
+    let (world, mut link) = World::ready(|_| {}).await;
+    let (mut ada, ada_number) = world.member(&mut link, "lobby", 0).await;
+    let (mut bob, _) = world.member(&mut link, "lobby", 0).await;
+    link.event_but("lobby", Body::Typing(Typing::default()), ada_number, None).await;
+    link.message("lobby", 1).await;
+    ada.hear_messages([1]).await;
+    assert!(bob.hear().await["typing"].is_object());
+}
+
+#[tokio::test]
+async fn who_has_left_a_room_hears_no_more_of_it() {
+    let (world, mut link) = World::ready(|_| {}).await;
+    let (mut ada, session) = world.member(&mut link, "lobby", 0).await;
+    let (mut bob, _) = world.member(&mut link, "lobby", 0).await;
+    ada.say(json!({ "id": 3, "leave": { "room": "lobby" } })).await;
+    let (_, leave) = link.frame().await;
+    link.message("lobby", 1).await;
+    link.reply(session, leave.id, Body::Left(Left { room: "lobby".into() })).await;
+    link.message("lobby", 2).await;
+    bob.hear_messages([1, 2]).await;
+    ada.hear_messages([1]).await;
+    assert!(ada.hear().await["left"].is_object());
+    link.end(session, 4502, "").await;
+    assert!(ada.next().await.is_close(), "nothing came in between");
+}
+
+#[tokio::test]
+async fn a_link_that_breaks_closes_nobody_and_what_was_missed_arrives_once_and_in_order() {
+    let (mut world, mut link) = World::ready(|_| {}).await;
+    let (mut ada, ada_number) = world.member(&mut link, "lobby", 7).await;
+    let (mut bob, bob_number) = world.guest(&mut link).await;
+    let stranger = world.browser().await;
+    link.message("lobby", 8).await;
+    ada.hear_messages([8]).await;
+    bob.say(json!({ "id": 3, "refresh": {} })).await;
+    let (_, refresh) = link.frame().await;
+    link.reply(bob_number, refresh.id, Body::Refreshed(Refreshed { token: "newer".into() })).await;
+    bob.hear().await;
+    ada.say(json!({ "id": 9, "send": { "room": "lobby", "client_id": "c", "text": "hi" } })).await;
+    link.frame().await;
+    let edge = link.edge.clone();
+    drop(link);
+
+    let heard = ada.hear().await;
+    assert_eq!(
+        (heard["id"].as_u64(), heard["error"]["code"].as_str()),
+        (Some(9), Some("UNAVAILABLE")),
+        "{heard}"
+    );
+    assert_eq!(heard["error"]["retryable"], true);
+
+    let mut link = world.link().await;
+    assert_eq!(link.edge, edge, "the same gateway");
+    link.sessions.sort_by_key(|session| session.session);
+    let told: Vec<_> = link
+        .sessions
+        .iter()
+        .map(|session| {
+            (session.session, session.token.as_str(), session.name.as_str(), session.rooms.join(","))
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [(ada_number, "token1", "s_1", "lobby".to_owned()), (bob_number, "newer", "s_2", String::new()),],
+        "a session that was never welcome is not told"
+    );
+    assert_eq!(link.rooms, [RoomReplay { room: "lobby".into(), since: Some(place(8)) }]);
+    // The room service does not know exactly what was heard, and says some of it again.
+    for seq in [7, 8, 9, 10] {
+        link.message("lobby", seq).await;
+    }
+    ada.hear_messages([9, 10]).await;
+    drop(stranger);
+}
+
+#[tokio::test]
+async fn without_a_link_a_frame_gets_unavailable_at_once_and_the_gateway_says_it_is_not_ready() {
+    let (mut world, mut link) =
+        World::ready(|settings| settings.link_grace = Duration::from_millis(100)).await;
+    let (mut ada, _) = world.member(&mut link, "lobby", 0).await;
+    world.unreachable(true);
+    drop(link);
+    soon("word of it", async {
+        while world.health.check().is_ok() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    assert!(world.health.check().unwrap_err().starts_with("link: no room service has answered for"));
+    ada.say(json!({ "id": 9, "send": { "room": "lobby", "client_id": "c", "text": "hi" } })).await;
+    assert_eq!(ada.hear().await["error"]["code"], "UNAVAILABLE");
+    world.unreachable(false);
+    let mut link = world.link().await;
+    ada.say(json!({ "id": 9, "send": { "room": "lobby", "client_id": "c", "text": "hi" } })).await;
+    let (session, send) = link.frame().await;
+    link.reply(session, send.id, Body::Sent(Sent { seq: 1, ..Sent::default() })).await;
+    assert_eq!(ada.hear().await["sent"]["seq"], 1);
+}
+
+#[tokio::test]
+async fn a_short_break_does_not_make_the_gateway_unready() {
+    let (mut world, link) = World::ready(|_| {}).await;
+    drop(link);
+    let _link = world.link().await;
+    assert_eq!(world.health.check(), Ok(()));
+}
+
+#[tokio::test]
+async fn a_hole_is_not_handed_on_and_the_room_is_asked_for_again_once() {
+    let (world, mut link) = World::ready(|_| {}).await;
+    let (mut ada, _) = world.member(&mut link, "lobby", 5).await;
+    for seq in [6, 8, 9] {
+        link.message("lobby", seq).await;
+    }
+    assert_eq!(link.replay().await, RoomReplay { room: "lobby".into(), since: Some(place(6)) });
+    for seq in 7..=10 {
+        link.message("lobby", seq).await;
+    }
+    ada.hear_messages(6..=10).await;
+    ada.say(json!({ "id": 9, "typing": { "room": "lobby" } })).await;
+    link.frame().await;
+}
+
+#[tokio::test]
+async fn what_was_lost_silently_is_found_by_the_second_beacon() {
+    let (world, mut link) = World::ready(|_| {}).await;
+    let (mut ada, _) = world.member(&mut link, "lobby", 5).await;
+    link.heads("lobby", 6).await;
+    link.heads("lobby", 6).await;
+    assert_eq!(link.replay().await, RoomReplay { room: "lobby".into(), since: Some(place(5)) });
+    link.message("lobby", 6).await;
+    ada.hear_messages([6]).await;
+    // A busy room is always a little behind, and nothing is wrong.
+    link.heads("lobby", 7).await;
+    link.message("lobby", 7).await;
+    link.heads("lobby", 8).await;
+    link.message("lobby", 8).await;
+    link.heads("lobby", 8).await;
+    ada.hear_messages([7, 8]).await;
+    ada.say(json!({ "id": 9, "typing": { "room": "lobby" } })).await;
+    link.frame().await;
+}
+
+#[tokio::test]
+async fn numbers_that_go_on_in_a_new_epoch_are_not_noticed() {
+    let (world, mut link) = World::ready(|_| {}).await;
+    let (mut ada, _) = world.member(&mut link, "lobby", 5).await;
+    let mut next = message("lobby", 6);
+    next.epoch = "E2".into();
+    link.event("lobby", Body::Message(next)).await;
+    ada.hear_messages([6]).await;
+}
+
+#[tokio::test]
+async fn a_room_that_starts_afresh_is_started_afresh_by_everyone_in_it() {
+    let (mut world, mut link) = World::ready(|_| {}).await;
+    let (mut ada, _) = world.member(&mut link, "lobby", 5).await;
+    let afresh = Joined { epoch: "E2".into(), head: 2, ..joined("lobby", 0) };
+    let position = Position { epoch: "E2".into(), seq: 2, id: "new2".into() };
+    link.event_but("lobby", Body::Joined(afresh), 0, Some(position.clone())).await;
+    let heard = ada.hear().await;
+    assert!(heard.get("id").is_none() && heard["joined"].get("resumed").is_none(), "{heard}");
+    let mut next = message("lobby", 3);
+    next.epoch = "E2".into();
+    link.event("lobby", Body::Message(next)).await;
+    ada.hear_messages([3]).await;
+    drop(link);
+    let link = world.link().await;
+    assert_eq!(link.rooms[0].since, Some(Position { epoch: "E2".into(), seq: 3, id: "id3".into() }));
+}
+
+#[tokio::test]
+async fn a_room_service_that_goes_away_is_left_without_a_break() {
+    let (mut world, mut old) = World::ready(|_| {}).await;
+    let (mut ada, session) = world.member(&mut old, "lobby", 0).await;
+    ada.say(json!({ "id": 8, "send": { "room": "lobby", "client_id": "c", "text": "hi" } })).await;
+    let (_, send) = old.frame().await;
+    ada.say(json!({ "id": 9, "leave": { "room": "lobby" } })).await;
+    let (_, leave) = old.frame().await;
+    old.say(Down::Drain(LinkDrain { within_seconds: 20 })).await;
+    let mut new = world.link().await;
+    assert_eq!(new.rooms, [RoomReplay { room: "lobby".into(), since: Some(place(0)) }]);
+    new.message("lobby", 1).await;
+    ada.hear_messages([1]).await;
+
+    // What the old one was asked, it may still answer; but who is where was told to the new one.
+    old.reply(session, send.id, Body::Sent(Sent { seq: 1, ..Sent::default() })).await;
+    assert_eq!(ada.hear().await["sent"]["seq"], 1);
+    old.reply(session, leave.id, Body::Left(Left { room: "lobby".into() })).await;
+    let heard = ada.hear().await;
+    assert_eq!(
+        (heard["id"].as_u64(), heard["error"]["code"].as_str()),
+        (Some(9), Some("UNAVAILABLE")),
+        "{heard}"
+    );
+    // And it has no say about rooms.
+    old.message("lobby", 2).await;
+    new.message("lobby", 2).await;
+    ada.hear_messages([2]).await;
+    ada.say(json!({ "id": 10, "typing": { "room": "lobby" } })).await;
+    new.frame().await;
+}
+
+#[tokio::test]
+async fn an_old_link_is_replaced_so_that_load_spreads() {
+    let (mut world, mut old) = World::ready(|settings| {
+        settings.link_age = Duration::from_millis(100);
+        settings.reply_timeout = Duration::from_millis(50);
+    })
+    .await;
+    let _new = world.link().await;
+    old.ended().await;
+    assert_eq!(world.health.check(), Ok(()));
+}
+
+#[tokio::test]
+async fn heartbeats_carry_the_heads_of_the_sessions_rooms() {
+    let (world, mut link) = World::ready(|settings| settings.heartbeat = Duration::from_millis(100)).await;
+    let (mut ada, _) = world.member(&mut link, "lobby", 4).await;
+    let (_bob, _) = world.member(&mut link, "attic", 9).await;
+    link.message("lobby", 5).await;
+    soon("head", async {
+        loop {
+            let heard = ada.hear().await;
+            if heard["heartbeat"]["heads"] == json!([{ "room": "lobby", "epoch": "E1", "seq": 5 }]) {
+                return;
+            }
+            assert!(heard.get("message").is_some() || heard.get("heartbeat").is_some(), "{heard}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_room_service_that_floods_the_gateway_stalls_nobody() {
+    let (world, mut link) = World::ready(|settings| settings.outbox_bytes = 10_000).await;
+    let (_deaf, _) = world.member(&mut link, "lobby", 0).await;
+    let (mut ada, _) = world.member(&mut link, "attic", 0).await;
+    let long = |seq| {
+        let mut message = message("lobby", seq);
+        message.text = "x".repeat(8000);
+        Body::Message(message)
+    };
+    for seq in 1..=2000 {
+        link.event("lobby", long(seq)).await;
+    }
+    link.message("attic", 1).await;
+    ada.hear_messages([1]).await;
+}

@@ -1,0 +1,152 @@
+//! A slow reader harms nobody and loses nothing.
+
+use proto::chat::v1::{
+    Error, Joined, Member, Message, Position, Presence, Sent, client_frame::Body as Said, server_frame::Body,
+};
+use serde_json::json;
+
+use crate::world::{Browser, Link, World, joined, message, place};
+
+/// Enough of it fills any socket's buffers.
+fn long(seq: u32) -> Message {
+    Message { text: "x".repeat(8000), ..message("lobby", seq) }
+}
+
+/// Says so much that `deaf`, who does not read, falls behind. The last seq.
+async fn overwhelm(link: &Link) -> u32 {
+    const LAST: u32 = 2000;
+    for seq in 1..=LAST {
+        link.event("lobby", Body::Message(long(seq))).await;
+    }
+    LAST
+}
+
+/// A world with someone in the lobby who does not read.
+async fn deaf() -> (World, Link, Browser) {
+    // More than comes in one turn, so that it is the socket that is full first.
+    let (world, mut link) = World::ready(|settings| settings.outbox_bytes = 2_000_000).await;
+    let (deaf, _) = world.member(&mut link, "lobby", 0).await;
+    (world, link, deaf)
+}
+
+/// The seqs that `browser` hears until the gateway asks for the rest; and the question.
+async fn hear_until_asked(browser: &mut Browser, link: &mut Link) -> (u32, u64, u32, Position) {
+    let mut last = 0;
+    loop {
+        tokio::select! {
+            frame = browser.hear() => {
+                let seq = u32::try_from(frame["message"]["seq"].as_u64().unwrap()).unwrap();
+                assert_eq!(seq, last + 1, "no holes");
+                last = seq;
+            }
+            (session, frame) = link.frame() => {
+                let Some(Said::Join(join)) = frame.body else { panic!("{frame:?}") };
+                assert_eq!(join.room, "lobby");
+                return (last, session, frame.id, join.since.unwrap());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_brought_up_to_date_and_misses_nothing() {
+    let (_world, mut link, mut deaf) = deaf().await;
+    let last = overwhelm(&link).await;
+    let (heard, session, id, since) = hear_until_asked(&mut deaf, &mut link).await;
+    assert!(since.seq < last, "it could not keep up");
+    assert_eq!(since, place(since.seq), "the question proves its place");
+    let missed: Vec<Message> = (since.seq + 1..=last).map(|seq| message("lobby", seq)).collect();
+    let ada = Member { id: "m_ada".into(), ..Member::default() };
+    let answer = Joined {
+        resumed: true,
+        messages: missed,
+        members: vec![ada],
+        member_count: 1,
+        ..joined("lobby", last)
+    };
+    link.joined(session, id, answer, place(last)).await;
+    link.message("lobby", last + 1).await;
+    deaf.hear_messages(heard + 1..=since.seq).await;
+    let presence = deaf.hear_news().await;
+    assert_eq!(presence["presence"]["joined"][0]["id"], "m_ada", "{presence}");
+    deaf.hear_messages(since.seq + 1..=last + 1).await;
+}
+
+#[tokio::test]
+async fn who_left_meanwhile_is_told_too() {
+    let (_world, mut link, mut deaf) = deaf().await;
+    let last = overwhelm(&link).await;
+    let gone = Presence { room: "lobby".into(), left: vec!["m_bob".into()], ..Presence::default() };
+    link.event("lobby", Body::Presence(gone)).await;
+    let (_, session, id, since) = hear_until_asked(&mut deaf, &mut link).await;
+    let missed: Vec<Message> = (since.seq + 1..=last).map(|seq| message("lobby", seq)).collect();
+    link.joined(
+        session,
+        id,
+        Joined { resumed: true, messages: missed, ..joined("lobby", last) },
+        place(last),
+    )
+    .await;
+    loop {
+        let heard = deaf.hear_news().await;
+        if heard.get("presence").is_some() {
+            assert_eq!(heard["presence"]["left"], json!(["m_bob"]));
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_proved_is_a_fresh_start() {
+    let (_world, mut link, mut deaf) = deaf().await;
+    let last = overwhelm(&link).await;
+    let (heard, session, id, since) = hear_until_asked(&mut deaf, &mut link).await;
+    link.joined(session, id, joined("lobby", last), place(last)).await;
+    deaf.hear_messages(heard + 1..=since.seq).await;
+    let afresh = deaf.hear_news().await;
+    assert!(afresh.get("id").is_none(), "nobody asked: {afresh}");
+    assert_eq!(afresh["joined"]["head"], last);
+    link.message("lobby", last + 1).await;
+    deaf.hear_messages([last + 1]).await;
+}
+
+#[tokio::test]
+async fn a_catch_up_that_is_refused_for_now_is_asked_for_again() {
+    let (_world, mut link, mut deaf) = deaf().await;
+    let last = overwhelm(&link).await;
+    let (heard, session, id, since) = hear_until_asked(&mut deaf, &mut link).await;
+    let busy = Error { code: "RATE_LIMITED".into(), retryable: true, ..Error::default() };
+    link.reply(session, id, Body::Error(busy)).await;
+    deaf.hear_messages(heard + 1..=since.seq).await;
+    let (session, frame) = link.frame().await;
+    let Some(Said::Join(join)) = frame.body else { panic!("{frame:?}") };
+    let again = frame.id;
+    assert_ne!(again, id);
+    assert_eq!(join.since, Some(since.clone()));
+    let missed: Vec<Message> = (since.seq + 1..=last).map(|seq| message("lobby", seq)).collect();
+    link.joined(
+        session,
+        again,
+        Joined { resumed: true, messages: missed, ..joined("lobby", last) },
+        place(last),
+    )
+    .await;
+    assert!(deaf.hear_news().await["presence"].is_object(), "and no error");
+    deaf.hear_messages(since.seq + 1..=last).await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_still_gets_the_reply_to_what_it_says() {
+    let (_world, mut link, mut deaf) = deaf().await;
+    deaf.say(json!({ "id": 9, "send": { "room": "lobby", "client_id": "c", "text": "hi" } })).await;
+    let (session, send) = link.frame().await;
+    overwhelm(&link).await;
+    link.reply(session, send.id, Body::Sent(Sent { seq: 2001, ..Sent::default() })).await;
+    loop {
+        let heard = deaf.hear_news().await;
+        if heard["id"] == 9 {
+            assert_eq!(heard["sent"]["seq"], 2001);
+            return;
+        }
+    }
+}

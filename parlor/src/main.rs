@@ -1,0 +1,103 @@
+//! The whole chat in one process: a gateway and a room service, wired by an in-memory connection, and a store in
+//! memory, or in Redis if `PARLOR_ROOM_SERVICE_REDIS_URL` names one.
+
+use std::{io, process::ExitCode, time::Duration};
+
+use futures_util::StreamExt as _;
+use gateway::{Gateway, Upstream};
+use room_service::{Service, open_store, serve};
+use runtime::{Fatal, Health, Tasks, admin, asked_to_stop, bind, settings, telemetry};
+use tokio::{io::DuplexStream, sync::mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::TcpIncoming;
+
+/// What may be on its way between the two, each way, in bytes.
+const PIPE_BYTES: usize = 256 << 10;
+/// How many Links may be waiting to be accepted; there is one gateway.
+const WAITING_LINKS: usize = 4;
+/// How long what does not serve anybody may take to end.
+const GRACE: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    let (gateway, room_service) = settings::parse_both(
+        "parlor",
+        env!("CARGO_PKG_VERSION"),
+        "The whole Parlor chat in one process: a gateway for browsers and a room service for bots",
+        ("gateway", "room-service"),
+    );
+    runtime::run("parlor", run(gateway, room_service))
+}
+
+async fn run(
+    gateway: gateway::config::Settings,
+    room_service: room_service::config::Settings,
+) -> Result<(), Fatal> {
+    let metrics = telemetry::start(&gateway.log, gateway.log_format);
+    let asked = asked_to_stop();
+    let health = Health::default();
+    // The gateway moves its browsers while the room service still serves it.
+    let (front, back) = (Tasks::default(), Tasks::default());
+
+    let listener = bind("PARLOR_GATEWAY_LISTEN", gateway.listen).await?;
+    let bots = bind("PARLOR_ROOM_SERVICE_LISTEN", room_service.listen).await?;
+    for (setting, address) in [
+        ("PARLOR_GATEWAY_ADMIN_LISTEN", gateway.admin_listen),
+        ("PARLOR_ROOM_SERVICE_ADMIN_LISTEN", room_service.admin_listen),
+    ] {
+        let listener = bind(setting, address).await?;
+        back.spawn("admin", admin::serve(listener, health.clone(), metrics.clone(), back.clone()));
+    }
+
+    let (store, feed) = open_store(&room_service, &health, &back)?;
+    let durable = room_service.redis_url.is_some();
+    let (dialled, links) = mpsc::channel::<io::Result<DuplexStream>>(WAITING_LINKS);
+    let serving_rooms = {
+        let (health, back) = (health.clone(), back.clone());
+        async move {
+            let Some(service) = Service::start(room_service, store, feed, &health, &back).await else {
+                return Ok(());
+            };
+            let links = ReceiverStream::new(links).boxed();
+            let bots = TcpIncoming::from(bots).with_nodelay(Some(true));
+            tokio::try_join!(serve(service.clone(), links, health.clone()), serve(service, bots, health))?;
+            Ok(())
+        }
+    };
+    let upstream = Upstream::in_process(move || {
+        let (near, far) = tokio::io::duplex(PIPE_BYTES);
+        dialled.try_send(Ok(far)).map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
+        Ok(near)
+    });
+    eprintln!(
+        "Parlor is at http://{}/ ({})",
+        gateway.listen,
+        if durable {
+            "kept in Redis"
+        } else {
+            "kept in memory: set PARLOR_ROOM_SERVICE_REDIS_URL to keep it"
+        }
+    );
+    let serving_browsers = Gateway::serve(gateway, upstream, listener, health, front.clone());
+
+    let stop = async {
+        asked.await;
+        front.stopping().cancel();
+    };
+    let browsers = async {
+        let served = serving_browsers.await;
+        front.finish(GRACE).await;
+        back.stopping().cancel();
+        served
+    };
+    let all = async { tokio::try_join!(browsers, serving_rooms) };
+    tokio::pin!(all, stop);
+    let served = loop {
+        tokio::select! {
+            biased;
+            () = &mut stop, if !front.stopping().is_cancelled() => {}
+            served = &mut all => break served,
+        }
+    };
+    back.finish(GRACE).await;
+    served.map(|_| ())
+}

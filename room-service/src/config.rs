@@ -1,0 +1,110 @@
+//! Every knob of a room service: unit, default, reason. The doc comments are the `--help` text.
+
+use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
+
+use clap::Parser;
+use runtime::{
+    settings::duration,
+    telemetry::{LogFilter, LogFormat},
+};
+
+use crate::store::RedisStore;
+
+/// Parlor's room service: decides who may join, what may be said and what everyone hears, and owns Redis.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "room-service", version)]
+pub struct Settings {
+    /// Where gateways and bots connect (gRPC): an address and a port. Loopback, since the stream of the gateways is
+    /// not for strangers.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_LISTEN", default_value = "127.0.0.1:50051")]
+    pub listen: SocketAddr,
+
+    /// Where /livez, /readyz and /metrics answer (HTTP): an address and a port, apart from what users reach.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_ADMIN_LISTEN", default_value = "127.0.0.1:9465")]
+    pub admin_listen: SocketAddr,
+
+    /// The Redis that keeps the rooms: `redis://user:password@host:port/db`, of which only the host is needed. Unset: kept in memory, for one process
+    /// alone, and gone with it.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_REDIS_URL", value_parser = redis_url, hide_env_values = true)]
+    pub redis_url: Option<String>,
+
+    /// How many messages a join brings, and a page of history by default. 1 to 200: a few screens.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_HISTORY_PAGE", default_value_t = 100,
+          value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub history_page: u32,
+
+    /// How many messages a room keeps; the oldest are forgotten. Weeks of a lively room, 3 MB of Redis.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_HISTORY_MAX", default_value_t = 10_000,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub history_max: u32,
+
+    /// The longest text of a message, in bytes of UTF-8. Two printed pages. At most 60,000, so that a message fits a
+    /// frame.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_MAX_TEXT_BYTES", default_value_t = 8192,
+          value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub max_text_bytes: u32,
+
+    /// How long a member stays whose connection was lost. Long enough for a reload, and for a move to another gateway.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_LEAVE_GRACE", default_value = "5s", value_parser = duration)]
+    pub leave_grace: Duration,
+
+    /// How long the members of a gateway or a service stay that died without a word. It is renewed at every third of
+    /// it, so a shorter one costs more and forgives less.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_LEASE_TTL", default_value = "15s", value_parser = duration)]
+    pub lease_ttl: Duration,
+
+    /// Signs session tokens: at least 16 characters, the same for all services. Unset: drawn once and kept in the
+    /// store, so that all services share it.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_TOKEN_SECRET", value_parser = secret, hide_env_values = true)]
+    pub token_secret: Option<String>,
+
+    /// How long a session token brings a guest back. A month of absence makes a new guest.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_TOKEN_TTL", default_value = "30days", value_parser = duration)]
+    pub token_ttl: Duration,
+
+    /// How many messages a session may send in a second, for long. Nobody types that fast; a runaway bot is slowed.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_SEND_RATE", default_value = "50")]
+    pub send_rate: NonZeroU32,
+
+    /// How many messages a session may send at once after a pause. A pasted log of a hundred lines passes.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_SEND_BURST", default_value = "200")]
+    pub send_burst: NonZeroU32,
+
+    /// How many rooms a session may be in. Every room costs each of its sessions a place in each list of heads.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_ROOMS_PER_SESSION", default_value_t = 64,
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rooms_per_session: u32,
+
+    /// How many bots may be connected at once to this service. Each may hold a megabyte of unread frames.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_MAX_BOTS", default_value_t = 1000)]
+    pub max_bots: usize,
+
+    /// How often a bot hears a heartbeat.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_HEARTBEAT", default_value = "25s", value_parser = duration)]
+    pub heartbeat: Duration,
+
+    /// How long gateways and bots have to move to another service when this one is asked to stop.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_DRAIN", default_value = "5s", value_parser = duration)]
+    pub drain: Duration,
+
+    /// Which log lines are written: error, warn, info, debug, or by module as in `warn,room_service=debug`.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_LOG", default_value = "info")]
+    pub log: LogFilter,
+
+    /// How log lines look: text for a person, json for a collector.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+fn redis_url(url: &str) -> Result<String, String> {
+    if !url.starts_with("redis://") {
+        // Never repeat it: it may hold a password.
+        return Err("it begins with redis:// (Sentinel, Cluster and TLS are not supported yet)".to_owned());
+    }
+    RedisStore::check_url(url)?;
+    Ok(url.to_owned())
+}
+
+fn secret(secret: &str) -> Result<String, String> {
+    if secret.len() < 16 { Err("it has at least 16 characters".to_owned()) } else { Ok(secret.to_owned()) }
+}

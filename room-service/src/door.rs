@@ -1,0 +1,61 @@
+//! The doors of the room service: the only files that know tonic's server side.
+
+pub mod chat;
+pub mod edge;
+pub(crate) mod probe;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use futures_util::{Stream, StreamExt as _};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+/// What waits for one stream, bounded in frames and in bytes. It is never waited for: a stream that is full is broken,
+/// and its other side comes back for what it missed.
+struct Outflow<Frame> {
+    frames: mpsc::Sender<Result<(usize, Frame), Status>>,
+    waiting_bytes: Arc<AtomicUsize>,
+    max_bytes: usize,
+    /// Cancelled when the stream is over.
+    broken: CancellationToken,
+}
+
+impl<Frame: prost::Message + 'static> Outflow<Frame> {
+    /// The queue, and the stream that empties it.
+    fn new(
+        max_frames: usize,
+        max_bytes: usize,
+    ) -> (Self, impl Stream<Item = Result<Frame, Status>> + Send + 'static + use<Frame>) {
+        let (frames, waiting) = mpsc::channel(max_frames);
+        let waiting_bytes = Arc::new(AtomicUsize::new(0));
+        let taken = waiting_bytes.clone();
+        let stream = ReceiverStream::new(waiting).map(move |frame: Result<(usize, Frame), Status>| {
+            frame.map(|(bytes, frame)| {
+                taken.fetch_sub(bytes, Ordering::Relaxed);
+                frame
+            })
+        });
+        (Self { frames, waiting_bytes, max_bytes, broken: CancellationToken::new() }, stream)
+    }
+
+    /// Queues `frame`, or breaks the stream.
+    fn push(&self, frame: Frame) {
+        let bytes = frame.encoded_len();
+        let waiting = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if waiting + bytes > self.max_bytes || self.frames.try_send(Ok((bytes, frame))).is_err() {
+            self.broken.cancel();
+        }
+    }
+
+    /// Ends the stream with `status`, after what waits if there is room.
+    fn fail(&self, status: Status) {
+        // If there is no room the stream just ends, which says less but not less clearly.
+        let _ = self.frames.try_send(Err(status));
+        self.broken.cancel();
+    }
+}

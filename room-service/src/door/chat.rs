@@ -1,0 +1,208 @@
+//! The door of bots and back ends: `chat.v1.ChatService`.
+//!
+//! `Connect` is one session on one stream, by the same rules as a browser's. The unary calls need no session.
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::Stream;
+use proto::chat::v1::{
+    ClientFrame, Head, Heartbeat, HistoryPage, HistoryRequest, MembersPage, MembersRequest, Move, Position,
+    SendRequest, Sent, ServerFrame, chat_service_server::ChatService, server_frame::Body as Reply,
+};
+use tokio::time::{Instant, interval_at, sleep};
+use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap};
+
+use super::Outflow;
+use crate::{
+    Service,
+    identity::Identity,
+    ids::RoomId,
+    refusal::Refusal,
+    room::{Ear, Listener},
+    session::{Door, Session, enterable, history_limit, members_limit},
+};
+
+/// How long a session may take to say hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// What may wait for one bot. Full: its stream ends, and it comes back with `since`.
+const MAX_WAITING_FRAMES: usize = 16_384;
+/// See [`MAX_WAITING_FRAMES`].
+const MAX_WAITING_BYTES: usize = 8 << 20;
+
+/// Serves `chat.v1.ChatService`.
+pub struct ChatDoor {
+    service: Arc<Service>,
+}
+
+impl ChatDoor {
+    /// The door of `service`.
+    pub fn new(service: Arc<Service>) -> Self {
+        Self { service }
+    }
+
+    /// Who makes a unary call.
+    fn caller(&self, metadata: &MetadataMap) -> Result<Identity, Refusal> {
+        let words = "A token is needed in the `authorization: Bearer …` metadata.";
+        let token = bearer(metadata).ok_or_else(|| Refusal::Unauthenticated(words.to_owned()))?;
+        self.service.identify(&token)
+    }
+}
+
+#[tonic::async_trait]
+impl ChatService for ChatDoor {
+    type ConnectStream = Pin<Box<dyn Stream<Item = Result<ServerFrame, Status>> + Send>>;
+
+    async fn connect(
+        &self,
+        request: Request<Streaming<ClientFrame>>,
+    ) -> Result<Response<Self::ConnectStream>, Status> {
+        let Ok(place) = self.service.bots.clone().try_acquire_owned() else {
+            return Err(Status::resource_exhausted(
+                "this room service has as many bots as it takes; try another",
+            ));
+        };
+        let token = bearer(request.metadata());
+        let inbound = request.into_inner();
+        let (outflow, stream) = Outflow::new(MAX_WAITING_FRAMES, MAX_WAITING_BYTES);
+        let service = self.service.clone();
+        self.service.tasks.spawn("bot", async move {
+            serve(service, inbound, outflow, token).await;
+            drop(place);
+        });
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn send(&self, request: Request<SendRequest>) -> Result<Response<Sent>, Status> {
+        let who = self.caller(request.metadata())?;
+        let send = request.into_inner();
+        let room = enterable(&send.room, &who)?;
+        self.service.allow_unary(&who)?;
+        Ok(Response::new(self.service.say(room, send, who).await?))
+    }
+
+    async fn history(&self, request: Request<HistoryRequest>) -> Result<Response<HistoryPage>, Status> {
+        let who = self.caller(request.metadata())?;
+        let history = request.into_inner();
+        let room = enterable(&history.room, &who)?;
+        self.service.allow_unary(&who)?;
+        let limit = history_limit(history.limit, self.service.settings.history_page);
+        Ok(Response::new(self.service.history(&room, history.before, limit).await?))
+    }
+
+    async fn members(&self, request: Request<MembersRequest>) -> Result<Response<MembersPage>, Status> {
+        let who = self.caller(request.metadata())?;
+        let members = request.into_inner();
+        let room = enterable(&members.room, &who)?;
+        self.service.allow_unary(&who)?;
+        let mut all = self.service.store.snapshot(&room, 0).await.map_err(Refusal::from)?.members;
+        let member_count = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        all.retain(|member| member.id > members.after);
+        all.sort_by(|one, other| one.id.cmp(&other.id));
+        all.truncate(members_limit(members.limit));
+        Ok(Response::new(MembersPage { room: members.room, members: all, member_count }))
+    }
+}
+
+async fn serve(
+    service: Arc<Service>,
+    mut inbound: Streaming<ClientFrame>,
+    outflow: Outflow<ServerFrame>,
+    token: Option<String>,
+) {
+    let down = Arc::new(BotDown { outflow, heads: Mutex::default() });
+    let ear = Ear { id: service.next_listener(), listener: down.clone() };
+    let heartbeat = service.settings.heartbeat;
+    let heartbeat_seconds = u32::try_from(heartbeat.as_secs()).unwrap_or(u32::MAX).max(1);
+    let door = Door { edge: service.edge.clone(), ear, guests: "bot", heartbeat_seconds };
+    let mut session = Session::new(service.clone(), Arc::new(door), 0, token);
+    metrics::gauge!("parlor_room_service_bots").increment(1);
+
+    let drained = async {
+        service.tasks.stopping().cancelled().await;
+        let within = service.settings.drain;
+        let within_seconds = u32::try_from(within.as_secs()).unwrap_or(u32::MAX);
+        down.outflow.push(ServerFrame::event(Reply::Move(Move { within_seconds })));
+        sleep(within).await;
+    };
+    let hello_due = sleep(HELLO_TIMEOUT);
+    let mut beat = interval_at(Instant::now() + heartbeat, heartbeat);
+    tokio::pin!(drained, hello_due);
+    let left = loop {
+        tokio::select! {
+            () = down.outflow.broken.cancelled() => {
+                break false;
+            }
+            () = &mut drained => {
+                down.outflow.fail(Status::unavailable("this room service is going away; connect to another"));
+                break false;
+            }
+            () = &mut hello_due, if !session.is_welcome() => {
+                down.outflow.fail(Status::unauthenticated("no valid hello in 10 seconds"));
+                break false;
+            }
+            _ = beat.tick() => down.beat(),
+            frame = inbound.message() => match frame {
+                Ok(Some(frame)) => session.handle(frame).await,
+                // The bot closed its side; a lost one shows as an error, or as nothing at all.
+                Ok(None) => break true,
+                Err(_) => break false,
+            },
+        }
+    };
+    metrics::gauge!("parlor_room_service_bots").decrement(1);
+    session.end(left).await;
+}
+
+/// The way down to one bot.
+struct BotDown {
+    outflow: Outflow<ServerFrame>,
+    /// What the last beacons read, until it is sent.
+    heads: Mutex<HashMap<RoomId, Head>>,
+}
+
+impl BotDown {
+    fn beat(&self) {
+        let heads = std::mem::take(&mut *self.heads.lock().unwrap_or_else(PoisonError::into_inner));
+        let heads = heads.into_values().collect();
+        self.outflow.push(ServerFrame::event(Reply::Heartbeat(Heartbeat { heads })));
+    }
+}
+
+impl Listener for BotDown {
+    fn reply(&self, _session: u64, frame: ServerFrame, _position: Option<Position>) {
+        self.outflow.push(frame);
+    }
+
+    fn event(&self, _room: &RoomId, frame: &ServerFrame, _position: Option<&Position>) {
+        self.outflow.push(frame.clone());
+    }
+
+    fn head(&self, room: &RoomId, head: Head) {
+        self.heads.lock().unwrap_or_else(PoisonError::into_inner).insert(room.clone(), head);
+    }
+}
+
+fn bearer(metadata: &MetadataMap) -> Option<String> {
+    let value = metadata.get("authorization")?.to_str().ok()?;
+    value.strip_prefix("Bearer ").map(str::to_owned)
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let code = match &refusal {
+            Refusal::Invalid(_) | Refusal::TooLarge { .. } => Code::InvalidArgument,
+            Refusal::Unauthenticated(_) => Code::Unauthenticated,
+            Refusal::Forbidden(_) => Code::PermissionDenied,
+            Refusal::NotJoined { .. } => Code::FailedPrecondition,
+            Refusal::RateLimited { .. } => Code::ResourceExhausted,
+            Refusal::Unavailable => Code::Unavailable,
+            Refusal::Internal { .. } => Code::Internal,
+        };
+        Status::new(code, refusal.to_string())
+    }
+}

@@ -1,0 +1,333 @@
+//! The gateways' door: many sessions on one stream.
+//!
+//! Answers are addressed to a session by the gateway's number for it, room events to the room, once per Link.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::Stream;
+use proto::{
+    chat::v1::{ClientFrame, Error as ErrorFrame, Head, Position, ServerFrame, server_frame::Body as Reply},
+    edge::v1::{
+        Heads, LinkDrain, LinkRequest, LinkResponse, Open, Opened, RoomEvent, RoomReplay, SessionEnd,
+        SessionReplay, SessionReply, edge_service_server::EdgeService, link_request::Body as Up,
+        link_response::Body as Down,
+    },
+};
+use tokio::time::{interval, timeout};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Outflow;
+use crate::{
+    Service,
+    ids::{EdgeId, RoomId, SessionName},
+    refusal::Refusal,
+    room::{Command, Ear, Listener},
+    rooms::BEACON,
+    session::{Door, Session},
+    store::Seat,
+};
+
+/// How long a new Link may take to say who it is.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// What may wait for one Link. Full: it is dropped, the gateway opens another, and the rooms resume by seq.
+const MAX_WAITING_FRAMES: usize = 16_384;
+/// See [`MAX_WAITING_FRAMES`].
+const MAX_WAITING_BYTES: usize = 64 << 20;
+/// How many frames of one session may wait. A gateway lets fewer through.
+const MAX_SESSION_FRAMES: usize = 32;
+/// The close code for a session whose token is not valid any more.
+const CLOSE_NOT_WELCOME: u32 = 4501;
+
+/// Serves `edge.v1.EdgeService`.
+pub struct EdgeDoor {
+    service: Arc<Service>,
+}
+
+impl EdgeDoor {
+    /// The door of `service`.
+    pub fn new(service: Arc<Service>) -> Self {
+        Self { service }
+    }
+}
+
+#[tonic::async_trait]
+impl EdgeService for EdgeDoor {
+    type LinkStream = Pin<Box<dyn Stream<Item = Result<LinkResponse, Status>> + Send>>;
+
+    async fn link(
+        &self,
+        request: Request<Streaming<LinkRequest>>,
+    ) -> Result<Response<Self::LinkStream>, Status> {
+        let inbound = request.into_inner();
+        let (outflow, stream) = Outflow::new(MAX_WAITING_FRAMES, MAX_WAITING_BYTES);
+        let service = self.service.clone();
+        self.service.tasks.spawn("link", async move { serve(service, inbound, outflow).await });
+        Ok(Response::new(Box::pin(stream)))
+    }
+}
+
+async fn serve(service: Arc<Service>, mut inbound: Streaming<LinkRequest>, outflow: Outflow<LinkResponse>) {
+    let opened = timeout(OPEN_TIMEOUT, inbound.message()).await;
+    let Ok(Ok(Some(LinkRequest { body: Some(Up::Open(Open { edge, heartbeat_seconds })) }))) = opened else {
+        return outflow.fail(Status::failed_precondition("a Link begins with Open"));
+    };
+    let edge = service.presence.hold(EdgeId(edge)).await;
+    tracing::info!(edge = edge.id.0, "a gateway opened a Link");
+    let down = Arc::new(LinkDown { outflow, heads: Mutex::default() });
+    let ear = Ear { id: service.next_listener(), listener: down.clone() };
+    let door = Arc::new(Door { edge, ear, guests: "guest", heartbeat_seconds });
+    let mut link = Link {
+        lines: HashMap::new(),
+        names: HashMap::new(),
+        replayed: HashMap::new(),
+        unreconciled: false,
+        service,
+        door,
+        down,
+    };
+    link.down.send(Down::Opened(Opened {}));
+    let why = link.run(inbound).await;
+    tracing::info!(edge = link.door.edge.id.0, why, sessions = link.lines.len(), "a Link ended");
+    link.hang_up();
+}
+
+/// One Link.
+struct Link {
+    service: Arc<Service>,
+    door: Arc<Door>,
+    down: Arc<LinkDown>,
+    lines: HashMap<u64, Arc<Line>>,
+    names: HashMap<u64, SessionName>,
+    /// The seats of replayed sessions, until their rooms are replayed.
+    replayed: HashMap<RoomId, Vec<Seat>>,
+    /// What the store thinks is here was not compared yet with what is.
+    unreconciled: bool,
+}
+
+impl Link {
+    /// Serves the Link until it ends. Why it did.
+    async fn run(&mut self, mut inbound: Streaming<LinkRequest>) -> &'static str {
+        let mut heads = interval(BEACON);
+        let (service, down) = (self.service.clone(), self.down.clone());
+        let drained = async {
+            service.tasks.stopping().cancelled().await;
+            let within = service.settings.drain;
+            let within_seconds = u32::try_from(within.as_secs()).unwrap_or(u32::MAX);
+            down.send(Down::Drain(LinkDrain { within_seconds }));
+            tokio::time::sleep(within).await;
+        };
+        tokio::pin!(drained);
+        loop {
+            tokio::select! {
+                () = down.outflow.broken.cancelled() => return "it took events too slowly",
+                () = &mut drained => return "drained",
+                _ = heads.tick() => {
+                    down.send_heads();
+                    if self.unreconciled {
+                        self.reconcile().await;
+                    }
+                }
+                request = inbound.message() => match request {
+                    Ok(Some(LinkRequest { body: Some(up) })) => self.hear(up).await,
+                    // A newer gateway's word.
+                    Ok(Some(LinkRequest { body: None })) => {}
+                    Ok(None) => return "the gateway is gone",
+                    Err(_) => return "the connection broke",
+                },
+            }
+        }
+    }
+
+    async fn hear(&mut self, up: Up) {
+        match up {
+            // A Link is opened once.
+            Up::Open(_) => {}
+            Up::Frame(frame) => {
+                let Some(said) = frame.frame else { return };
+                let line = match self.lines.get(&frame.session) {
+                    Some(line) => line.clone(),
+                    None => self.admit(
+                        frame.session,
+                        Session::new(self.service.clone(), self.door.clone(), frame.session, None),
+                    ),
+                };
+                if let Some(unheard) = line.say(Said::Frame(said), &self.service) {
+                    self.down.reply(frame.session, too_many(&unheard), None);
+                }
+            }
+            Up::Gone(gone) => {
+                self.names.remove(&gone.session);
+                if let Some(line) = self.lines.remove(&gone.session) {
+                    line.say(Said::Gone { left: gone.left }, &self.service);
+                }
+            }
+            Up::Session(replay) => self.replay_session(replay),
+            Up::Room(replay) => self.replay_room(replay).await,
+            Up::Replayed(_) => self.reconcile().await,
+        }
+    }
+
+    fn admit(&mut self, number: u64, session: Session) -> Arc<Line> {
+        self.names.insert(number, session.name.clone());
+        let line =
+            Arc::new(Line(Mutex::new(Waiting { said: VecDeque::new(), session: Some(Box::new(session)) })));
+        self.lines.insert(number, line.clone());
+        line
+    }
+
+    /// A session that was welcome by another room service: the token proves who it is.
+    fn replay_session(&mut self, replay: SessionReplay) {
+        let Ok(who) = self.service.identify(&replay.token) else {
+            return self.down.send(Down::End(SessionEnd {
+                session: replay.session,
+                code: CLOSE_NOT_WELCOME,
+                reason: "the token is not valid any more".to_owned(),
+            }));
+        };
+        let name = SessionName(replay.name);
+        let mut session =
+            Session::replayed(self.service.clone(), self.door.clone(), replay.session, name, who);
+        for room in replay.rooms.iter().filter_map(|room| RoomId::parse(room)) {
+            if let Some(seat) = session.reenter(&room) {
+                self.replayed.entry(room).or_default().push(seat);
+            }
+        }
+        self.admit(replay.session, session);
+    }
+
+    /// What the room said after `since` is told to the Link again; for the seats that wait for it, and for those that
+    /// were here and missed something.
+    async fn replay_room(&mut self, replay: RoomReplay) {
+        let Some(room) = RoomId::parse(&replay.room) else { return };
+        let seats = self.replayed.remove(&room).unwrap_or_default();
+        let guard = self.service.rooms.enter(&room);
+        let since = replay.since.unwrap_or_default();
+        guard.send(Command::Replay { ear: self.door.ear.clone(), seats, since }).await;
+    }
+
+    /// Compares what the store thinks is here with what is: a session that ended between two Links gets the grace, one
+    /// that the store lost is put back.
+    async fn reconcile(&mut self) {
+        let edge = &self.door.edge.id;
+        let Ok(stored) = self.service.store.sessions(edge).await else {
+            self.unreconciled = true;
+            return;
+        };
+        self.unreconciled = false;
+        let here: HashSet<&SessionName> = self.names.values().collect();
+        for (room, session) in stored {
+            if !here.contains(&session) {
+                self.service.presence.gone(edge.clone(), session, vec![room], false);
+            }
+        }
+        self.service.rooms.reassert();
+    }
+
+    /// The stream is over. The sessions go on elsewhere, or their edge's lease lapses.
+    fn hang_up(self) {
+        for line in self.lines.into_values() {
+            line.say(Said::HungUp, &self.service);
+        }
+    }
+}
+
+/// What one session has said and was not handled yet. While something waits, a task handles it in order; an idle
+/// session costs no task.
+struct Line(Mutex<Waiting>);
+
+struct Waiting {
+    said: VecDeque<Said>,
+    /// Absent while a task has it, and after its end.
+    session: Option<Box<Session>>,
+}
+
+enum Said {
+    Frame(ClientFrame),
+    Gone { left: bool },
+    HungUp,
+}
+
+impl Line {
+    /// Takes up what was said. Returns a frame for which there was no room.
+    fn say(self: &Arc<Self>, said: Said, service: &Service) -> Option<ClientFrame> {
+        let mut waiting = self.lock();
+        match said {
+            Said::Frame(frame) if waiting.said.len() >= MAX_SESSION_FRAMES => return Some(frame),
+            said => waiting.said.push_back(said),
+        }
+        if let Some(session) = waiting.session.take() {
+            service.tasks.spawn("session", self.clone().handle(session));
+        }
+        None
+    }
+
+    async fn handle(self: Arc<Self>, mut session: Box<Session>) {
+        loop {
+            let said = {
+                let mut waiting = self.lock();
+                let Some(said) = waiting.said.pop_front() else {
+                    waiting.session = Some(session);
+                    return;
+                };
+                said
+            };
+            match said {
+                Said::Frame(frame) => session.handle(frame).await,
+                Said::Gone { left } => return session.end(left).await,
+                Said::HungUp => return session.unlisten().await,
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn too_many(frame: &ClientFrame) -> ServerFrame {
+    let error = ErrorFrame {
+        message: "Too many frames wait for an answer. Wait for some of them.".to_owned(),
+        ..ErrorFrame::from(Refusal::Unavailable)
+    };
+    ServerFrame::reply(frame.id, Reply::Error(error))
+}
+
+/// The way down to one gateway.
+struct LinkDown {
+    outflow: Outflow<LinkResponse>,
+    /// What the last beacons read, until it is sent.
+    heads: Mutex<HashMap<RoomId, Head>>,
+}
+
+impl LinkDown {
+    fn send(&self, body: Down) {
+        self.outflow.push(LinkResponse { body: Some(body) });
+    }
+
+    fn send_heads(&self) {
+        let heads = std::mem::take(&mut *self.heads.lock().unwrap_or_else(PoisonError::into_inner));
+        if !heads.is_empty() {
+            self.send(Down::Heads(Heads { heads: heads.into_values().collect() }));
+        }
+    }
+}
+
+impl Listener for LinkDown {
+    fn reply(&self, session: u64, frame: ServerFrame, position: Option<Position>) {
+        self.send(Down::Reply(SessionReply { session, frame: Some(frame), position }));
+    }
+
+    fn event(&self, room: &RoomId, frame: &ServerFrame, position: Option<&Position>) {
+        let (frame, position) = (Some(frame.clone()), position.cloned());
+        self.send(Down::Event(RoomEvent { room: room.to_string(), frame, except: 0, position }));
+    }
+
+    fn head(&self, room: &RoomId, head: Head) {
+        self.heads.lock().unwrap_or_else(PoisonError::into_inner).insert(room.clone(), head);
+    }
+}

@@ -1,0 +1,217 @@
+//! Parlor's room service: decides who may join, what may be said and what everyone hears.
+//!
+//! Two doors, [`door::edge`] for gateways and [`door::chat`] for bots, meet in one `session`. A room that somebody is
+//! in is one task (`room`); what must not be lost is the [`store`]'s. Nothing here knows WebSockets or JSON frames.
+
+pub mod config;
+pub mod door;
+pub mod identity;
+pub mod ids;
+mod presence;
+mod refusal;
+mod room;
+mod rooms;
+mod roster;
+mod session;
+pub mod store;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::Stream;
+use governor::{
+    DefaultKeyedRateLimiter, RateLimiter,
+    clock::{Clock as _, DefaultClock},
+};
+use proto::{
+    chat::v1::chat_service_server::ChatServiceServer, edge::v1::edge_service_server::EdgeServiceServer,
+};
+pub use room::Listener;
+use runtime::{Fatal, Health, Tasks};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Semaphore,
+};
+use tonic::transport::{Server, server::Connected};
+
+use self::{
+    config::Settings,
+    door::{chat::ChatDoor, edge::EdgeDoor},
+    identity::{Identity, Tokens},
+    ids::{EdgeId, draw},
+    presence::{Edge, Presence},
+    refusal::Refusal,
+    room::{Limits, ListenerId},
+    rooms::Rooms,
+    store::{Feed, MemoryStore, RedisStore, Store, StoreError},
+};
+
+/// How long to wait before the store is asked for the token secret again.
+const SECRET_RETRY: Duration = Duration::from_millis(250);
+/// HTTP/2 PINGs on quiet connections, and how long an answer may take, so that a dead peer is noticed.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
+/// The longest frame that is read: a frame of a browser fits four times.
+const MAX_FRAME_BYTES: usize = 256 << 10;
+/// The longest headers that are read: a token fits.
+const MAX_HEADER_BYTES: u32 = 16 << 10;
+/// How often the rate limits of those who are silent are forgotten.
+const FORGET_LIMITS: Duration = Duration::from_mins(1);
+
+/// Everything that a door needs.
+pub struct Service {
+    settings: Settings,
+    store: Arc<dyn Store>,
+    rooms: Arc<Rooms>,
+    presence: Arc<Presence>,
+    tokens: Tokens,
+    /// This running room service, as the owner of its bots' presence.
+    edge: Arc<Edge>,
+    bots: Arc<Semaphore>,
+    unary: DefaultKeyedRateLimiter<String>,
+    listeners: AtomicU64,
+    tasks: Tasks,
+}
+
+/// The store that the settings name.
+pub fn open_store(
+    settings: &Settings,
+    health: &Health,
+    tasks: &Tasks,
+) -> Result<(Arc<dyn Store>, Feed), Fatal> {
+    let Some(url) = &settings.redis_url else {
+        let (store, feed) = MemoryStore::new(settings.history_max);
+        return Ok((Arc::new(store), feed));
+    };
+    let (store, feed) = RedisStore::connect(url, settings.history_max, health.clone(), tasks)
+        .map_err(|error| Fatal::new(format_args!("PARLOR_ROOM_SERVICE_REDIS_URL: {error}")))?;
+    Ok((Arc::new(store), feed))
+}
+
+impl Service {
+    /// Starts on `store`. Waits until the store gives the secret that signs tokens; nothing if asked to stop meanwhile.
+    pub async fn start(
+        settings: Settings,
+        store: Arc<dyn Store>,
+        feed: Feed,
+        health: &Health,
+        tasks: &Tasks,
+    ) -> Option<Arc<Self>> {
+        health.unready("room service", "starting");
+        let secret = match &settings.token_secret {
+            Some(secret) => secret.clone(),
+            None => shared_secret(&*store, tasks).await?,
+        };
+        let limits = Limits { page: settings.history_page, history_max: settings.history_max };
+        let rooms = Rooms::start(store.clone(), feed, limits, tasks);
+        let presence =
+            Presence::start(store.clone(), rooms.clone(), settings.lease_ttl, settings.leave_grace, tasks);
+        let service = Arc::new(Self {
+            tokens: Tokens::new(&secret, settings.token_ttl),
+            edge: presence.hold(EdgeId::draw()).await,
+            bots: Arc::new(Semaphore::new(settings.max_bots)),
+            unary: RateLimiter::keyed(session::quota(settings.send_rate, settings.send_burst)),
+            listeners: AtomicU64::new(1),
+            tasks: tasks.clone(),
+            settings,
+            store,
+            rooms,
+            presence,
+        });
+        tasks.spawn("forget limits", service.clone().forget_limits());
+        health.ready("room service");
+        Some(service)
+    }
+
+    fn next_listener(&self) -> ListenerId {
+        self.listeners.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Counts a unary call of this member.
+    fn allow_unary(&self, who: &Identity) -> Result<(), Refusal> {
+        self.unary.check_key(&who.member.id).map_err(|not_until| Refusal::RateLimited {
+            retry_after: not_until.wait_time_from(DefaultClock::default().now()),
+        })
+    }
+
+    async fn forget_limits(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = self.tasks.stopping().cancelled() => return,
+                () = tokio::time::sleep(FORGET_LIMITS) => self.unary.retain_recent(),
+            }
+        }
+    }
+}
+
+async fn shared_secret(store: &dyn Store, tasks: &Tasks) -> Option<String> {
+    let fresh = draw("") + &draw("");
+    let mut told = false;
+    loop {
+        match store.token_secret(&fresh).await {
+            Ok(secret) => return Some(secret),
+            Err(StoreError::Unavailable(_)) if !told => {
+                told = true;
+                tracing::warn!("waiting for Redis");
+            }
+            Err(StoreError::Unavailable(_)) => {}
+            Err(error) => tracing::error!(%error, "cannot read the token secret"),
+        }
+        tokio::select! {
+            () = tasks.stopping().cancelled() => return None,
+            () = tokio::time::sleep(SECRET_RETRY) => {}
+        }
+    }
+}
+
+/// Serves both doors, gRPC health and reflection on what `incoming` brings, until the tasks stop and the streams have
+/// moved or [`Settings::drain`] is over.
+pub async fn serve<Incoming, Connection>(
+    service: Arc<Service>,
+    incoming: Incoming,
+    health: Health,
+) -> Result<(), Fatal>
+where
+    Incoming: Stream<Item = io::Result<Connection>> + Send,
+    Connection: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let (reporter, grpc_health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<ChatServiceServer<ChatDoor>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| Fatal::new(format_args!("reflection: {error}")))?;
+    let chat =
+        ChatServiceServer::new(ChatDoor::new(service.clone())).max_decoding_message_size(MAX_FRAME_BYTES);
+    let edge =
+        EdgeServiceServer::new(EdgeDoor::new(service.clone())).max_decoding_message_size(MAX_FRAME_BYTES);
+    let (every, within) = KEEPALIVE;
+    let stopping = service.tasks.stopping().clone();
+    let drain = service.settings.drain;
+    let stopped = stopping.clone();
+    let serving = Server::builder()
+        .accept_http1(true)
+        .http2_keepalive_interval(Some(every))
+        .http2_keepalive_timeout(Some(within))
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .layer(door::probe::ProbeLayer::new(health))
+        .add_service(grpc_health)
+        .add_service(reflection)
+        .add_service(chat)
+        .add_service(edge)
+        .serve_with_incoming_shutdown(incoming, async move { stopped.cancelled().await });
+    // A stream that stays open would keep the server for ever.
+    let deadline = async {
+        stopping.cancelled().await;
+        tokio::time::sleep(drain + Duration::from_secs(1)).await;
+    };
+    tokio::select! {
+        served = serving => served.map_err(|error| Fatal::new(format_args!("gRPC: {error}"))),
+        () = deadline => Ok(()),
+    }
+}

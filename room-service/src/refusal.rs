@@ -1,0 +1,97 @@
+//! Why a frame did nothing, in the words of a chat. The doors turn it into an `error` frame or a `Status`.
+
+use std::time::Duration;
+
+use proto::chat::v1::Error as ErrorFrame;
+
+use crate::{ids::draw, store::StoreError};
+
+/// Why a frame did nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The frame makes no sense. The text names the field.
+    #[error("{0}")]
+    Invalid(String),
+    /// Nobody knows who is speaking.
+    #[error("{0}")]
+    Unauthenticated(String),
+    /// The token does not allow it.
+    #[error("{0}")]
+    Forbidden(String),
+    /// Something that only those in the room may do.
+    #[error("You are not in the room {room}. Join it first.")]
+    NotJoined {
+        /// The room.
+        room: String,
+    },
+    /// A text over the limit.
+    #[error("text: this message has {bytes} bytes, and {max} is the most.")]
+    TooLarge {
+        /// What it has.
+        bytes: usize,
+        /// What it may have.
+        max: u32,
+    },
+    /// Too much at once.
+    #[error("That was too fast. Try again in a moment.")]
+    RateLimited {
+        /// When it is allowed again.
+        retry_after: Duration,
+    },
+    /// The store cannot be reached.
+    #[error("The chat cannot reach its storage right now. Try again in a moment.")]
+    Unavailable,
+    /// Our fault. The log has the cause under this id.
+    #[error("Something went wrong on our side. If you report it, name {incident}.")]
+    Internal {
+        /// The id.
+        incident: String,
+    },
+}
+
+impl Refusal {
+    /// The contract's word for it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "INVALID",
+            Self::Unauthenticated(_) => "UNAUTHENTICATED",
+            Self::Forbidden(_) => "FORBIDDEN",
+            Self::NotJoined { .. } => "NOT_JOINED",
+            Self::TooLarge { .. } => "TOO_LARGE",
+            Self::RateLimited { .. } => "RATE_LIMITED",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::Internal { .. } => "INTERNAL",
+        }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    /// Logs what went wrong, once, and keeps it from the person.
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => {
+                tracing::debug!(%error, "the store is away");
+                Self::Unavailable
+            }
+            StoreError::Broken(_) => {
+                let incident = draw("i_");
+                tracing::error!(%error, incident, "the store is broken");
+                Self::Internal { incident }
+            }
+        }
+    }
+}
+
+impl From<Refusal> for ErrorFrame {
+    fn from(refusal: Refusal) -> Self {
+        let retry_after_ms = match &refusal {
+            Refusal::RateLimited { retry_after } => {
+                u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX).max(1)
+            }
+            Refusal::Unavailable => 500,
+            _ => 0,
+        };
+        let code = refusal.code().to_owned();
+        Self { code, message: refusal.to_string(), retryable: retry_after_ms > 0, retry_after_ms }
+    }
+}

@@ -1,0 +1,486 @@
+//! One room that somebody here is in: its live feed, its recent tail, its roster, who listens.
+//!
+//! One task owns it all, so everything about the room happens in one order. It is told what the topic says and what
+//! sessions want; it hands messages on in the order of their numbers, each once, and reads from the store whatever is
+//! missing between them. Listeners are never waited for.
+//!
+//! **Invariant:** `head` is the newest message that was handed to every listener, and the tail ends with it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, stream};
+use proto::chat::v1::{
+    Head, Joined, Member, MembersPage, Message, Position, ServerFrame, server_frame::Body,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    ids::{RoomId, SessionName},
+    roster::Roster,
+    store::{Arrival, Published, RosterChange, Seat, Standing, Store, StoreError},
+};
+
+/// How many messages the tail holds: what most joins and returns need, without asking the store.
+const TAIL: usize = 256;
+/// How many members `joined` and a page of `members` bring at most.
+pub(crate) const MAX_MEMBERS: usize = 200;
+/// How long a room stays after its last listener left. A reload finds it warm.
+const LINGER: Duration = Duration::from_secs(30);
+/// How many sessions are put back into the store at once after it lost them.
+const REJOIN_AT_ONCE: usize = 64;
+
+/// Where one Link's or one bot's frames go. None of these waits: a listener that is full ends itself.
+pub trait Listener: Send + Sync + 'static {
+    /// A frame for one session. `position`: from there on the room's events follow for it.
+    fn reply(&self, session: u64, frame: ServerFrame, position: Option<Position>);
+    /// An event for all sessions in the room.
+    fn event(&self, room: &RoomId, frame: &ServerFrame, position: Option<&Position>);
+    /// Where a room with sessions here stands, as read from the store.
+    fn head(&self, room: &RoomId, head: Head);
+}
+
+/// Names a listener.
+pub(crate) type ListenerId = u64;
+
+/// A listener and its name.
+#[derive(Clone)]
+pub(crate) struct Ear {
+    pub(crate) id: ListenerId,
+    pub(crate) listener: Arc<dyn Listener>,
+}
+
+/// What a room is told. A dropped `done` means that the store could not be reached.
+pub(crate) enum Command {
+    /// The topic said it.
+    Heard(Published),
+    /// Something may have been missed.
+    Gap,
+    /// The store may have lost the sessions that are here.
+    Reassert,
+    /// Where the room stands, read from the store.
+    Beacon(Standing),
+    /// A session comes, already seated in the store. The reply is sent by the room, so that it is in order.
+    Join(Box<Join>),
+    /// Sessions that were here by another room service; what they missed after `since` is told as events.
+    Replay { ear: Ear, seats: Vec<Seat>, since: Position },
+    /// A session goes.
+    Leave { ear: ListenerId, session: SessionName },
+    /// Messages before a number, if the tail has them all.
+    History { before: u32, limit: u32, done: oneshot::Sender<Option<(String, Vec<Message>)>> },
+    /// A page of the roster.
+    Members { after: String, limit: usize, done: oneshot::Sender<MembersPage> },
+}
+
+pub(crate) struct Join {
+    pub(crate) ear: Ear,
+    pub(crate) session: u64,
+    pub(crate) frame_id: u32,
+    pub(crate) seat: Seat,
+    pub(crate) arrival: Arrival,
+    pub(crate) since: Option<Position>,
+    pub(crate) done: oneshot::Sender<Result<(), StoreError>>,
+}
+
+/// What a room is told through, and whether it was told too much at once.
+#[derive(Clone)]
+pub(crate) struct Inbox {
+    pub(crate) commands: mpsc::Sender<Command>,
+    /// Something heard did not fit: to be read from the store.
+    pub(crate) missed: Arc<AtomicBool>,
+}
+
+/// How much a room service keeps and shows of each room.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) page: u32,
+    pub(crate) history_max: u32,
+}
+
+struct Present {
+    listener: Arc<dyn Listener>,
+    seats: HashMap<SessionName, Seat>,
+}
+
+pub(crate) struct Room {
+    id: RoomId,
+    store: Arc<dyn Store>,
+    limits: Limits,
+    epoch: String,
+    head: u32,
+    tail: VecDeque<Message>,
+    roster: Roster,
+    present: HashMap<ListenerId, Present>,
+    /// The store could not be read when it had to be.
+    behind: bool,
+    /// The roster was behind the store's at the last beacon already.
+    roster_suspect: Option<u64>,
+}
+
+impl Room {
+    /// Begins to hear the room, then reads it: the other order loses what is said in between.
+    pub(crate) async fn open(id: RoomId, store: Arc<dyn Store>, limits: Limits) -> Result<Self, StoreError> {
+        store.subscribe(&id).await?;
+        match store.snapshot(&id, limits.page).await {
+            Ok(snapshot) => Ok(Self {
+                id,
+                store,
+                limits,
+                epoch: snapshot.standing.epoch,
+                head: snapshot.standing.head,
+                tail: snapshot.messages.into(),
+                roster: Roster::new(snapshot.standing.roster_version, snapshot.members),
+                present: HashMap::new(),
+                behind: false,
+                roster_suspect: None,
+            }),
+            Err(error) => {
+                store.unsubscribe(&id).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Serves the room until `may_end` agrees, [`LINGER`] after the last listener left, or the senders are gone.
+    pub(crate) async fn serve(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        missed: Arc<AtomicBool>,
+        may_end: impl Fn() -> bool,
+    ) {
+        let mut idle_since = Instant::now();
+        loop {
+            if missed.swap(false, Ordering::AcqRel) {
+                self.catch_up().await;
+            }
+            let presence_due = self.roster.due();
+            let linger = self.present.is_empty().then(|| idle_since + LINGER);
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(command).await,
+                    None => break,
+                },
+                () = until(presence_due) => {}
+                () = until(linger) => {
+                    if may_end() {
+                        break;
+                    }
+                    idle_since = Instant::now();
+                }
+            }
+            if !self.present.is_empty() {
+                idle_since = Instant::now();
+            }
+            if let Some(presence) = self.roster.announce(self.id.as_str()) {
+                self.tell(&ServerFrame::event(Body::Presence(presence)), None);
+            }
+        }
+        self.store.unsubscribe(&self.id).await;
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Heard(Published::Message(message)) => self.hear(message).await,
+            Command::Heard(Published::Presence(change)) => self.hear_presence(&change).await,
+            Command::Heard(Published::Typing(typing)) => {
+                self.tell(&ServerFrame::event(Body::Typing(typing)), None);
+            }
+            Command::Gap => self.catch_up().await,
+            Command::Reassert => self.put_sessions_back().await,
+            Command::Beacon(standing) => self.compare(standing).await,
+            Command::Join(join) => self.join(*join).await,
+            Command::Replay { ear, seats, since } => self.replay(ear, seats, since).await,
+            Command::Leave { ear, session } => {
+                if let Some(present) = self.present.get_mut(&ear) {
+                    present.seats.remove(&session);
+                    if present.seats.is_empty() {
+                        self.present.remove(&ear);
+                    }
+                }
+            }
+            Command::History { before, limit, done } => {
+                // Whoever asked may have gone meanwhile.
+                let _ = done.send(self.recent(before, limit).map(|messages| (self.epoch.clone(), messages)));
+            }
+            Command::Members { after, limit, done } => {
+                let _ = done.send(MembersPage {
+                    room: self.id.to_string(),
+                    members: self.roster.page(&after, limit.min(MAX_MEMBERS)),
+                    member_count: self.roster.count(),
+                });
+            }
+        }
+    }
+
+    async fn hear(&mut self, message: Message) {
+        if message.epoch == self.epoch && message.seq <= self.head {
+            return;
+        }
+        if message.epoch == self.epoch && message.seq == self.head + 1 {
+            self.hand_on(message);
+        } else {
+            // A hole, or a new run of numbers: only the store knows what belongs there.
+            self.catch_up().await;
+        }
+    }
+
+    fn hand_on(&mut self, message: Message) {
+        self.head = message.seq;
+        self.tell(&ServerFrame::event(Body::Message(message.clone())), None);
+        if self.tail.len() == TAIL.max(self.limits.page as usize) {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(message);
+    }
+
+    fn tell(&self, frame: &ServerFrame, position: Option<&Position>) {
+        for present in self.present.values() {
+            present.listener.event(&self.id, frame, position);
+        }
+    }
+
+    async fn hear_presence(&mut self, change: &RosterChange) {
+        if !self.roster.apply(change) {
+            self.read_roster().await;
+        }
+    }
+
+    /// Reads what came after the head, and the roster, from the store.
+    async fn catch_up(&mut self) {
+        let since = self.position();
+        match self.store.resume(&self.id, &since, self.limits.history_max, self.limits.page).await {
+            Ok(resume) => {
+                self.behind = false;
+                let new_epoch = resume.standing.epoch != self.epoch;
+                self.epoch = resume.standing.epoch;
+                if resume.resumed {
+                    for message in resume.messages {
+                        self.hand_on(message);
+                    }
+                } else {
+                    self.start_afresh(resume.standing.head, resume.messages);
+                }
+                if new_epoch {
+                    tracing::info!(room = %self.id, resumed = resume.resumed, "a new epoch began");
+                    self.put_sessions_back().await;
+                }
+            }
+            Err(error) => return self.fall_behind(&error),
+        }
+        self.read_roster().await;
+    }
+
+    /// The numbers that the listeners know mean nothing any more.
+    fn start_afresh(&mut self, head: u32, messages: Vec<Message>) {
+        metrics::counter!("parlor_room_service_rooms_afresh_total").increment(1);
+        self.head = head;
+        self.tail = messages.into();
+        let joined = self.joined(false, self.tail.iter().cloned().collect(), None);
+        self.tell(&ServerFrame::event(Body::Joined(joined)), Some(&self.position()));
+    }
+
+    async fn read_roster(&mut self) {
+        match self.store.snapshot(&self.id, 0).await {
+            Ok(snapshot) => self.roster.replace(snapshot.standing.roster_version, snapshot.members),
+            Err(error) => self.fall_behind(&error),
+        }
+    }
+
+    fn fall_behind(&mut self, error: &StoreError) {
+        self.behind = true;
+        tracing::debug!(room = %self.id, %error, "cannot catch up yet");
+    }
+
+    /// Seats every session that is here in the store again. Those who are still there change nothing.
+    async fn put_sessions_back(&mut self) {
+        let seats: Vec<Seat> =
+            self.present.values().flat_map(|present| present.seats.values().cloned()).collect();
+        let outcomes = stream::iter(seats).map(|seat| {
+            let (store, room) = (self.store.clone(), self.id.clone());
+            async move {
+                store.note_room(&seat.edge, &room).await?;
+                store.join(&room, &seat).await
+            }
+        });
+        let outcomes: Vec<Result<Arrival, StoreError>> =
+            outcomes.buffer_unordered(REJOIN_AT_ONCE).collect().await;
+        if let Some(Err(error)) = outcomes.iter().find(|outcome| outcome.is_err()) {
+            self.fall_behind(error);
+        }
+    }
+
+    async fn compare(&mut self, standing: Standing) {
+        if self.behind || standing.epoch != self.epoch || standing.head > self.head {
+            if !self.behind && standing.epoch == self.epoch {
+                metrics::counter!("parlor_room_service_heads_behind_total").increment(1);
+            }
+            let was_behind = self.behind;
+            self.catch_up().await;
+            if was_behind && !self.behind {
+                self.put_sessions_back().await;
+            }
+        } else if standing.roster_version == self.roster.version() {
+            self.roster_suspect = None;
+        } else if self.roster_suspect == Some(self.roster.version()) {
+            // Different twice in a row without a change between: nothing is on its way.
+            self.roster_suspect = None;
+            self.read_roster().await;
+        } else {
+            self.roster_suspect = Some(self.roster.version());
+        }
+        let head = Head { room: self.id.to_string(), epoch: standing.epoch, seq: standing.head };
+        for present in self.present.values() {
+            present.listener.head(&self.id, head.clone());
+        }
+    }
+
+    async fn join(&mut self, join: Join) {
+        if join.arrival.new_member {
+            // The topic says so too, perhaps later. Heard first, it is an event for the others alone.
+            let change = RosterChange {
+                joined: vec![join.seat.member.clone()],
+                version: join.arrival.standing.roster_version,
+                ..RosterChange::default()
+            };
+            if change.version == self.roster.version() + 1 {
+                self.roster.apply(&change);
+                if let Some(presence) = self.roster.announce(self.id.as_str()) {
+                    self.tell(&ServerFrame::event(Body::Presence(presence)), None);
+                }
+            }
+        }
+        let standing = &join.arrival.standing;
+        if standing.epoch != self.epoch || standing.head > self.head {
+            self.catch_up().await;
+        }
+        let (resumed, messages) = match self.missed(join.since.as_ref()).await {
+            Ok(missed) => missed,
+            Err(error) => {
+                let _ = join.done.send(Err(error));
+                return;
+            }
+        };
+        let joined = self.joined(resumed, messages, Some(&join.seat.member));
+        let frame = ServerFrame::reply(join.frame_id, Body::Joined(joined));
+        join.ear.listener.reply(join.session, frame, Some(self.position()));
+        self.seat(join.ear, [join.seat]);
+        let _ = join.done.send(Ok(()));
+    }
+
+    /// What a session with this position is to be given: all it missed (true), or the newest page.
+    async fn missed(&mut self, since: Option<&Position>) -> Result<(bool, Vec<Message>), StoreError> {
+        let newest = |room: &Self| {
+            let page = room.limits.page as usize;
+            room.tail.iter().skip(room.tail.len().saturating_sub(page)).cloned().collect()
+        };
+        let Some(since) = since else { return Ok((false, newest(self))) };
+        if let Some(messages) = self.recent_after(since) {
+            return Ok((true, messages));
+        }
+        let resume = self.store.resume(&self.id, since, self.limits.history_max, self.limits.page).await?;
+        if !resume.resumed {
+            return Ok((false, newest(self)));
+        }
+        // The store may be ahead of what was handed on here; what is newer follows as events.
+        let until_head = |message: &Message| message.seq <= self.head;
+        if resume.standing.epoch != self.epoch || since.seq > self.head {
+            self.catch_up().await;
+            return Ok((false, newest(self)));
+        }
+        Ok((true, resume.messages.into_iter().filter(until_head).collect()))
+    }
+
+    /// What came after `since`, if the tail alone can prove it.
+    fn recent_after(&self, since: &Position) -> Option<Vec<Message>> {
+        let missed = usize::try_from(self.head.checked_sub(since.seq)?).ok()?;
+        let first = self.tail.len().checked_sub(missed)?;
+        let same = since.epoch == self.epoch
+            || first
+                .checked_sub(1)
+                .is_some_and(|at| self.tail[at].seq == since.seq && self.tail[at].id == since.id);
+        same.then(|| self.tail.range(first..).cloned().collect())
+    }
+
+    /// The `limit` messages before `before` (0: from the newest on), if the tail has them all.
+    fn recent(&self, before: u32, limit: u32) -> Option<Vec<Message>> {
+        let last = if before == 0 { self.head } else { self.head.min(before - 1) };
+        let first = last.saturating_sub(limit) + 1;
+        if last > 0 && self.tail.front().is_none_or(|oldest| oldest.seq > first) {
+            return None;
+        }
+        Some(self.tail.iter().filter(|message| (first..=last).contains(&message.seq)).cloned().collect())
+    }
+
+    async fn replay(&mut self, ear: Ear, seats: Vec<Seat>, since: Position) {
+        match self.missed(Some(&since)).await {
+            Ok((true, messages)) => {
+                for message in messages {
+                    ear.listener.event(&self.id, &ServerFrame::event(Body::Message(message)), None);
+                }
+            }
+            Ok((false, messages)) => {
+                let joined = self.joined(false, messages, None);
+                ear.listener.event(
+                    &self.id,
+                    &ServerFrame::event(Body::Joined(joined)),
+                    Some(&self.position()),
+                );
+            }
+            // What is missing shows at the next beacon, and the gateway asks again.
+            Err(error) => self.fall_behind(&error),
+        }
+        self.seat(ear, seats);
+    }
+
+    fn seat(&mut self, ear: Ear, seats: impl IntoIterator<Item = Seat>) {
+        let present = self
+            .present
+            .entry(ear.id)
+            .or_insert_with(|| Present { listener: ear.listener, seats: HashMap::new() });
+        present.seats.extend(seats.into_iter().map(|seat| (seat.session.clone(), seat)));
+        if present.seats.is_empty() {
+            self.present.remove(&ear.id);
+        }
+    }
+
+    /// The room as `joined` tells it, with `newcomer` in it even if the topic has not said so yet.
+    fn joined(&self, resumed: bool, messages: Vec<Message>, newcomer: Option<&Member>) -> Joined {
+        let mut members = self.roster.page("", MAX_MEMBERS);
+        let mut member_count = self.roster.count();
+        if let Some(newcomer) = newcomer.filter(|newcomer| !self.roster.contains(&newcomer.id)) {
+            members.truncate(MAX_MEMBERS - 1);
+            members.push(newcomer.clone());
+            member_count += 1;
+        }
+        Joined {
+            room: self.id.to_string(),
+            epoch: self.epoch.clone(),
+            head: self.head,
+            resumed,
+            messages,
+            members,
+            member_count,
+        }
+    }
+
+    fn position(&self) -> Position {
+        let id = self.tail.back().map(|message| message.id.clone()).unwrap_or_default();
+        Position { epoch: self.epoch.clone(), seq: self.head, id }
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

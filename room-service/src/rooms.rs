@@ -1,0 +1,205 @@
+//! Which rooms are open here: opens a room for whoever enters it, tells each what its topic says, and compares them
+//! with the store every few seconds.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, stream};
+use runtime::Tasks;
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    ids::RoomId,
+    room::{Command, Inbox, Limits, Room},
+    store::{Feed, Heard, Store},
+};
+
+/// How many commands may wait for one room. Sessions wait for a place; what the topic says is read again instead.
+const INBOX: usize = 4096;
+/// How often the heads of open rooms are read from the store. With one more round in the gateway, what was lost
+/// silently is found within ten seconds.
+pub(crate) const BEACON: Duration = Duration::from_secs(4);
+/// How many heads are asked for at once.
+const BEACONS_AT_ONCE: usize = 64;
+
+/// The rooms that are open here.
+pub(crate) struct Rooms {
+    store: Arc<dyn Store>,
+    limits: Limits,
+    tasks: Tasks,
+    open: Mutex<HashMap<RoomId, Open>>,
+    /// Counts the moments at which something may have been missed in any room.
+    gaps: watch::Sender<u64>,
+}
+
+struct Open {
+    inbox: Inbox,
+    guests: usize,
+}
+
+/// Keeps a room open.
+pub(crate) struct RoomGuard {
+    room: RoomId,
+    inbox: Inbox,
+    rooms: Arc<Rooms>,
+}
+
+impl Rooms {
+    pub(crate) fn start(store: Arc<dyn Store>, feed: Feed, limits: Limits, tasks: &Tasks) -> Arc<Self> {
+        let rooms = Arc::new(Self {
+            store,
+            limits,
+            tasks: tasks.clone(),
+            open: Mutex::default(),
+            gaps: watch::Sender::new(0),
+        });
+        tasks.spawn("feed", rooms.clone().hand_out(feed));
+        tasks.spawn("beacon", rooms.clone().compare());
+        rooms
+    }
+
+    /// The room, opened if it is not. What is sent to it waits until it is open.
+    pub(crate) fn enter(self: &Arc<Self>, room: &RoomId) -> RoomGuard {
+        let mut open = self.lock();
+        let entry = open.entry(room.clone()).or_insert_with(|| self.open(room.clone()));
+        entry.guests += 1;
+        RoomGuard { room: room.clone(), inbox: entry.inbox.clone(), rooms: self.clone() }
+    }
+
+    /// Changes whenever something may have been missed in any room.
+    pub(crate) fn gaps(&self) -> watch::Receiver<u64> {
+        self.gaps.subscribe()
+    }
+
+    /// The store may have forgotten every session.
+    pub(crate) fn reassert(&self) {
+        self.tell_all(|| Command::Reassert);
+    }
+
+    fn open(self: &Arc<Self>, room: RoomId) -> Open {
+        let (sender, commands) = mpsc::channel(INBOX);
+        let inbox = Inbox { commands: sender, missed: Arc::default() };
+        let (rooms, mine) = (self.clone(), inbox.clone());
+        self.tasks.spawn("room", async move {
+            let stopping = rooms.tasks.stopping().clone();
+            let serve = async {
+                match Room::open(room.clone(), rooms.store.clone(), rooms.limits).await {
+                    Ok(open) => {
+                        open.serve(commands, mine.missed.clone(), || rooms.close_if_empty(&room)).await;
+                    }
+                    Err(error) => tracing::debug!(%room, %error, "a room cannot be opened"),
+                }
+            };
+            tokio::select! {
+                () = serve => {}
+                () = stopping.cancelled() => {}
+            }
+            // Whoever still waits for it learns so when the commands are dropped.
+            rooms.forget(&room, &mine);
+        });
+        Open { inbox, guests: 0 }
+    }
+
+    fn close_if_empty(&self, room: &RoomId) -> bool {
+        let mut open = self.lock();
+        let empty = open.get(room).is_none_or(|entry| entry.guests == 0);
+        if empty {
+            open.remove(room);
+        }
+        empty
+    }
+
+    fn forget(&self, room: &RoomId, inbox: &Inbox) {
+        let mut open = self.lock();
+        if open.get(room).is_some_and(|entry| entry.inbox.commands.same_channel(&inbox.commands)) {
+            open.remove(room);
+        }
+    }
+
+    /// Tells each room what its topic says.
+    async fn hand_out(self: Arc<Self>, mut feed: Feed) {
+        loop {
+            let heard = tokio::select! {
+                () = self.tasks.stopping().cancelled() => return,
+                heard = feed.next() => heard,
+            };
+            match heard {
+                None => return,
+                Some(Heard::Gap) => {
+                    self.gaps.send_modify(|gaps| *gaps += 1);
+                    self.tell_all(|| Command::Gap);
+                }
+                Some(Heard::Published(room, published)) => {
+                    if let Some(entry) = self.lock().get(&room) {
+                        tell(&entry.inbox, Command::Heard(published));
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell_all(&self, command: impl Fn() -> Command) {
+        for entry in self.lock().values() {
+            tell(&entry.inbox, command());
+        }
+    }
+
+    /// Reads where each open room stands from the store, never from what was heard, and tells the room.
+    async fn compare(self: Arc<Self>) {
+        let mut beat = tokio::time::interval(BEACON);
+        loop {
+            tokio::select! {
+                () = self.tasks.stopping().cancelled() => return,
+                _ = beat.tick() => {}
+            }
+            let rooms: Vec<(RoomId, Inbox)> =
+                self.lock().iter().map(|(room, entry)| (room.clone(), entry.inbox.clone())).collect();
+            metrics::gauge!("parlor_room_service_rooms").set(u32::try_from(rooms.len()).unwrap_or(u32::MAX));
+            let asked = stream::iter(rooms).for_each_concurrent(BEACONS_AT_ONCE, |(room, inbox)| {
+                let store = self.store.clone();
+                async move {
+                    // While the store is away there is nothing to compare with.
+                    if let Ok(standing) = store.standing(&room).await {
+                        tell(&inbox, Command::Beacon(standing));
+                    }
+                }
+            });
+            tokio::select! {
+                () = self.tasks.stopping().cancelled() => return,
+                () = asked => {}
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<RoomId, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RoomGuard {
+    /// Tells the room, waiting for a place. False: the room is closed.
+    pub(crate) async fn send(&self, command: Command) -> bool {
+        self.inbox.commands.send(command).await.is_ok()
+    }
+}
+
+impl Drop for RoomGuard {
+    fn drop(&mut self) {
+        let mut open = self.rooms.lock();
+        if let Some(entry) = open.get_mut(&self.room)
+            && entry.inbox.commands.same_channel(&self.inbox.commands)
+        {
+            entry.guests -= 1;
+        }
+    }
+}
+
+/// Never waits: what does not fit is found in the store.
+fn tell(inbox: &Inbox, command: Command) {
+    if inbox.commands.try_send(command).is_err() {
+        inbox.missed.store(true, Ordering::Release);
+    }
+}

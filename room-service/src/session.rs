@@ -1,0 +1,409 @@
+//! One session: hello, and the rooms it is in. Client frames in, server frames out; both doors use it.
+//!
+//! A session's frames are handled one after the other, which keeps a sender's messages in order. Replies go to its
+//! listener; how they travel is the door's.
+
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
+
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock as _, DefaultClock},
+};
+use proto::chat::v1::{
+    ClientFrame, HelloRequest, HistoryPage, HistoryRequest, JoinRequest, LeaveRequest, Left, MembersPage,
+    MembersRequest, Refreshed, SendRequest, Sent, ServerFrame, Typed, TypingRequest, Welcome,
+    client_frame::Body as Said, server_frame::Body as Reply,
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    Service,
+    identity::{Identity, TokenError},
+    ids::{MAX_ROOM_NAME, RoomId, SessionName},
+    presence::Edge,
+    refusal::Refusal,
+    room::{Command, Ear, Join, MAX_MEMBERS},
+    rooms::RoomGuard,
+    store::{Draft, Seat},
+};
+
+/// The longest name that a client may give to what it sends.
+const MAX_CLIENT_ID: usize = 64;
+/// The most messages in a page of history.
+const MAX_HISTORY_PAGE: u32 = 200;
+
+/// Where a session comes from.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) edge: Arc<Edge>,
+    pub(crate) ear: Ear,
+    /// The kind of a guest here: "guest" or "bot".
+    pub(crate) guests: &'static str,
+    /// What `welcome` says.
+    pub(crate) heartbeat_seconds: u32,
+}
+
+/// One session.
+pub(crate) struct Session {
+    service: Arc<Service>,
+    door: Arc<Door>,
+    /// The door's number for it.
+    number: u64,
+    pub(crate) name: SessionName,
+    /// Nobody before hello.
+    who: Option<Identity>,
+    /// A token that came with the connection, for a hello without one.
+    token: Option<String>,
+    rooms: BTreeMap<RoomId, RoomGuard>,
+    sends: Box<Limiter>,
+}
+
+pub(crate) type Limiter = governor::DefaultDirectRateLimiter;
+
+impl Session {
+    pub(crate) fn new(service: Arc<Service>, door: Arc<Door>, number: u64, token: Option<String>) -> Self {
+        let settings = &service.settings;
+        let sends = Box::new(RateLimiter::direct(quota(settings.send_rate, settings.send_burst)));
+        Self {
+            number,
+            name: SessionName::draw(),
+            who: None,
+            token,
+            rooms: BTreeMap::new(),
+            sends,
+            service,
+            door,
+        }
+    }
+
+    /// A session that is already welcome.
+    pub(crate) fn replayed(
+        service: Arc<Service>,
+        door: Arc<Door>,
+        number: u64,
+        name: SessionName,
+        who: Identity,
+    ) -> Self {
+        Self { name, who: Some(who), ..Self::new(service, door, number, None) }
+    }
+
+    /// Whether it has said hello.
+    pub(crate) fn is_welcome(&self) -> bool {
+        self.who.is_some()
+    }
+
+    /// Does what the frame asks for, and replies.
+    pub(crate) async fn handle(&mut self, frame: ClientFrame) {
+        let id = frame.id;
+        let outcome = match frame.body {
+            None => {
+                Err(Refusal::Invalid("body: this frame asks for nothing that this server knows.".to_owned()))
+            }
+            Some(Said::Hello(hello)) => self.hello(hello).map(|welcome| Some(Reply::Welcome(welcome))),
+            Some(said) => match self.who.clone() {
+                Some(who) => self.obey(id, said, who).await,
+                None => Err(Refusal::Unauthenticated("Say hello first.".to_owned())),
+            },
+        };
+        match outcome {
+            Ok(Some(reply)) => self.reply(id, reply),
+            // The room replied, in the order of its events.
+            Ok(None) => {}
+            Err(refusal) => {
+                metrics::counter!("parlor_room_service_refusals_total", "code" => refusal.code())
+                    .increment(1);
+                self.reply(id, Reply::Error(refusal.into()));
+            }
+        }
+    }
+
+    fn reply(&self, id: u32, reply: Reply) {
+        self.door.ear.listener.reply(self.number, ServerFrame::reply(id, reply), None);
+    }
+
+    async fn obey(&mut self, id: u32, said: Said, who: Identity) -> Result<Option<Reply>, Refusal> {
+        Ok(Some(match said {
+            Said::Hello(_) => unreachable!("hello is handled before"),
+            Said::Join(join) => {
+                self.join(id, join, who).await?;
+                return Ok(None);
+            }
+            Said::Leave(leave) => Reply::Left(self.leave(&leave).await?),
+            Said::Send(send) => Reply::Sent(self.send(send, who).await?),
+            Said::History(history) => Reply::History(self.history(&history).await?),
+            Said::Members(members) => Reply::Members(self.members(members).await?),
+            Said::Typing(typing) => Reply::Typed(self.typing(typing, &who).await?),
+            Said::Refresh(refresh) => {
+                let identity = match refresh.token.as_str() {
+                    "" => who,
+                    token => self.service.identify(token)?,
+                };
+                if self.who.as_ref().is_none_or(|who| who.member.id != identity.member.id) {
+                    return Err(Refusal::Forbidden("token: it is another member's.".to_owned()));
+                }
+                let token = self.service.tokens.sign(&identity);
+                self.who = Some(identity);
+                Reply::Refreshed(Refreshed { token })
+            }
+        }))
+    }
+
+    fn hello(&mut self, hello: HelloRequest) -> Result<Welcome, Refusal> {
+        if self.who.is_some() {
+            return Err(Refusal::Invalid("hello: this session has said hello already.".to_owned()));
+        }
+        let token = Some(hello.token).filter(|token| !token.is_empty()).or_else(|| self.token.clone());
+        let who = match token {
+            Some(token) => self.service.identify(&token)?,
+            None => Identity::guest(self.door.guests),
+        };
+        let welcome = Welcome {
+            member: Some(who.member.clone()),
+            token: self.service.tokens.sign(&who),
+            session: self.name.0.clone(),
+            heartbeat_seconds: self.door.heartbeat_seconds,
+            max_text_bytes: self.service.settings.max_text_bytes,
+        };
+        self.who = Some(who);
+        Ok(welcome)
+    }
+
+    async fn join(&mut self, frame_id: u32, join: JoinRequest, who: Identity) -> Result<(), Refusal> {
+        let room = enterable(&join.room, &who)?;
+        let most = self.service.settings.rooms_per_session as usize;
+        if !self.rooms.contains_key(&room) && self.rooms.len() >= most {
+            let words = format!("room: this session is in {most} rooms, which is the most. Leave one first.");
+            return Err(Refusal::Forbidden(words));
+        }
+        let guard = self.service.rooms.enter(&room);
+        let edge = &self.door.edge;
+        let seat = Seat { session: self.name.clone(), member: who.member, edge: edge.id.clone() };
+        edge.note(&room).await?;
+        // Nothing is heard of the room before it is open; an answer from it says that it is.
+        let (done, open) = oneshot::channel();
+        guard.send(Command::Members { after: String::new(), limit: 0, done }).await;
+        open.await.map_err(|_| Refusal::Unavailable)?;
+        let arrival = self.service.store.join(&room, &seat).await?;
+        let (done, joined) = oneshot::channel();
+        let command = Join {
+            ear: self.door.ear.clone(),
+            session: self.number,
+            frame_id,
+            seat,
+            arrival,
+            since: join.since,
+            done,
+        };
+        guard.send(Command::Join(Box::new(command))).await;
+        match joined.await {
+            Ok(Ok(())) => {
+                metrics::counter!("parlor_room_service_joins_total").increment(1);
+                self.rooms.insert(room, guard);
+                Ok(())
+            }
+            failed => {
+                if !self.rooms.contains_key(&room) {
+                    self.service.presence.gone(edge.id.clone(), self.name.clone(), vec![room], true);
+                }
+                Err(failed.map_or(Refusal::Unavailable, |failed| {
+                    failed.map_or_else(Refusal::from, |()| Refusal::Unavailable)
+                }))
+            }
+        }
+    }
+
+    async fn leave(&mut self, leave: &LeaveRequest) -> Result<Left, Refusal> {
+        let room = parse_room(&leave.room)?;
+        let guard = self.rooms.get(&room).ok_or_else(|| not_joined(&room))?;
+        self.service.store.leave(&room, &self.name, &self.door.edge.id).await?;
+        guard.send(Command::Leave { ear: self.door.ear.id, session: self.name.clone() }).await;
+        self.rooms.remove(&room);
+        Ok(Left { room: leave.room.clone() })
+    }
+
+    async fn send(&mut self, send: SendRequest, who: Identity) -> Result<Sent, Refusal> {
+        let room = self.joined(&send.room)?;
+        if let Err(not_until) = self.sends.check() {
+            return Err(Refusal::RateLimited {
+                retry_after: not_until.wait_time_from(DefaultClock::default().now()),
+            });
+        }
+        self.service.say(room, send, who).await
+    }
+
+    async fn history(&self, history: &HistoryRequest) -> Result<HistoryPage, Refusal> {
+        let room = self.joined(&history.room)?;
+        let limit = history_limit(history.limit, self.service.settings.history_page);
+        let (done, recent) = oneshot::channel();
+        self.rooms[&room].send(Command::History { before: history.before, limit, done }).await;
+        match recent.await {
+            Ok(Some((epoch, messages))) => Ok(HistoryPage { room: history.room.clone(), epoch, messages }),
+            _ => self.service.history(&room, history.before, limit).await,
+        }
+    }
+
+    async fn members(&self, members: MembersRequest) -> Result<MembersPage, Refusal> {
+        let room = self.joined(&members.room)?;
+        let limit = members_limit(members.limit);
+        let (done, page) = oneshot::channel();
+        self.rooms[&room].send(Command::Members { after: members.after, limit, done }).await;
+        page.await.map_err(|_| Refusal::Unavailable)
+    }
+
+    async fn typing(&self, typing: TypingRequest, who: &Identity) -> Result<Typed, Refusal> {
+        let room = self.joined(&typing.room)?;
+        self.service.store.typing(&room, &who.member).await?;
+        Ok(Typed { room: typing.room })
+    }
+
+    fn joined(&self, room: &str) -> Result<RoomId, Refusal> {
+        let room = parse_room(room)?;
+        if self.rooms.contains_key(&room) { Ok(room) } else { Err(not_joined(&room)) }
+    }
+
+    /// Takes up rooms that it was in by another room service. Its place in the store is as it was.
+    pub(crate) fn reenter(&mut self, room: &RoomId) -> Option<Seat> {
+        let who = self.who.as_ref().filter(|who| who.may_enter(room))?;
+        let seat =
+            Seat { session: self.name.clone(), member: who.member.clone(), edge: self.door.edge.id.clone() };
+        self.rooms.insert(room.clone(), self.service.rooms.enter(room));
+        Some(seat)
+    }
+
+    /// The session is over. `left`: it said goodbye; else its members have the grace to come back.
+    pub(crate) async fn end(self, left: bool) {
+        let rooms = self.rooms.keys().cloned().collect();
+        self.service.presence.gone(self.door.edge.id.clone(), self.name.clone(), rooms, left);
+        self.unlisten().await;
+    }
+
+    /// The session goes on elsewhere: its stream to this room service broke.
+    pub(crate) async fn unlisten(self) {
+        for guard in self.rooms.values() {
+            guard.send(Command::Leave { ear: self.door.ear.id, session: self.name.clone() }).await;
+        }
+    }
+}
+
+impl Service {
+    /// Who brings this token.
+    pub(crate) fn identify(&self, token: &str) -> Result<Identity, Refusal> {
+        self.tokens.read(token).map_err(|error| {
+            Refusal::Unauthenticated(match error {
+                TokenError::Expired => {
+                    "token: its time is over. Say hello without it, or sign in again.".to_owned()
+                }
+                TokenError::Invalid => "token: it is not one of ours. Say hello without it.".to_owned(),
+            })
+        })
+    }
+
+    /// Checks a message and appends it.
+    pub(crate) async fn say(&self, room: RoomId, send: SendRequest, who: Identity) -> Result<Sent, Refusal> {
+        let client_id = check_client_id(send.client_id)?;
+        let text = check_text(send.text, self.settings.max_text_bytes)?;
+        let draft = Draft { room, member: who.member, client_id, text };
+        let appended = self.store.append(&draft).await?;
+        metrics::counter!("parlor_room_service_sends_total", "repeated" => appended.repeated.to_string())
+            .increment(1);
+        let (epoch, seq, id) = (appended.epoch, appended.seq, appended.id);
+        Ok(Sent { room: send.room, epoch, seq, id, sent_at: Some(appended.sent_at) })
+    }
+
+    /// A page of history from the store.
+    pub(crate) async fn history(
+        &self,
+        room: &RoomId,
+        before: u32,
+        limit: u32,
+    ) -> Result<HistoryPage, Refusal> {
+        let page = self.store.history(room, before, limit).await?;
+        Ok(HistoryPage { room: room.to_string(), epoch: page.standing.epoch, messages: page.messages })
+    }
+}
+
+/// The room of that name, if they may enter it.
+pub(crate) fn enterable(room: &str, who: &Identity) -> Result<RoomId, Refusal> {
+    let room = parse_room(room)?;
+    if who.may_enter(&room) {
+        return Ok(room);
+    }
+    Err(Refusal::Forbidden(format!("room: your token does not open {room}.")))
+}
+
+pub(crate) fn quota(rate: NonZeroU32, burst: NonZeroU32) -> Quota {
+    Quota::per_second(rate).allow_burst(burst)
+}
+
+pub(crate) fn history_limit(asked: u32, page: u32) -> u32 {
+    if asked == 0 { page } else { asked.min(MAX_HISTORY_PAGE) }
+}
+
+pub(crate) fn members_limit(asked: u32) -> usize {
+    match asked as usize {
+        0 => MAX_MEMBERS,
+        asked => asked.min(MAX_MEMBERS),
+    }
+}
+
+fn parse_room(name: &str) -> Result<RoomId, Refusal> {
+    let words = || format!("room: a room's name has 1 to {MAX_ROOM_NAME} of a-z 0-9 . _ -");
+    RoomId::parse(name).ok_or_else(|| Refusal::Invalid(words()))
+}
+
+fn not_joined(room: &RoomId) -> Refusal {
+    Refusal::NotJoined { room: room.to_string() }
+}
+
+fn check_client_id(client_id: String) -> Result<String, Refusal> {
+    let fits =
+        (1..=MAX_CLIENT_ID).contains(&client_id.len()) && client_id.bytes().all(|b| matches!(b, b' '..=b'~'));
+    let words = || format!("client_id: it has 1 to {MAX_CLIENT_ID} printable ASCII characters.");
+    if fits { Ok(client_id) } else { Err(Refusal::Invalid(words())) }
+}
+
+fn check_text(text: String, max: u32) -> Result<String, Refusal> {
+    if text.len() > max as usize {
+        return Err(Refusal::TooLarge { bytes: text.len(), max });
+    }
+    if is_blank(&text) {
+        return Err(Refusal::Invalid("text: it is blank.".to_owned()));
+    }
+    Ok(text)
+}
+
+/// Nothing that a reader could see: spaces, controls, and characters without a width.
+fn is_blank(text: &str) -> bool {
+    let invisible = |c: char| matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    text.chars().all(|c| c.is_whitespace() || c.is_control() || invisible(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_not_blank_and_not_too_long() {
+        assert!(check_text("hi".into(), 2).is_ok());
+        assert!(matches!(check_text("hié".into(), 3), Err(Refusal::TooLarge { bytes: 4, max: 3 })));
+        for blank in ["", " ", "\n\t", "\u{200b}\u{feff}", "\u{a0}\u{3000}", "\0", "\u{202e}"] {
+            assert!(matches!(check_text(blank.into(), 9), Err(Refusal::Invalid(_))), "{blank:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_id_is_printable_ascii() {
+        for good in ["1", "a b", "~!", &"x".repeat(64)] {
+            assert!(check_client_id(good.into()).is_ok(), "{good}");
+        }
+        for bad in ["", "é", "a\n", "\u{7f}", &"x".repeat(65)] {
+            assert!(check_client_id(bad.into()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn limits_have_defaults_and_ends() {
+        assert_eq!([history_limit(0, 100), history_limit(7, 100), history_limit(900, 100)], [100, 7, 200]);
+        assert_eq!([members_limit(0), members_limit(3), members_limit(900)], [200, 3, 200]);
+    }
+}

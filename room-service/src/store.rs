@@ -1,0 +1,290 @@
+//! What Parlor remembers: each room's messages, numbering, sessions and members, and what is being published.
+//!
+//! [`MemoryStore`] serves one process, [`RedisStore`] many. Both keep the laws written at each method; the suite
+//! `tests/store_contract.rs` holds both to them. Nothing here decides who may do what.
+
+mod memory;
+mod redis;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use proto::{
+    Timestamp,
+    chat::v1::{Member, Message, Position},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+pub use self::{memory::MemoryStore, redis::RedisStore};
+use crate::ids::{EdgeId, RoomId, SessionName};
+
+/// How long a repeated `client_id` is answered with the first message.
+pub const REPEAT_WINDOW: Duration = Duration::from_mins(10);
+
+/// How many heard things may wait for the rooms. Past it, all rooms read what they missed from the store.
+const FEED_CAPACITY: usize = 16_384;
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached or does not take writes. Whether a write was done is not known; all are safe to repeat.
+    #[error("the store cannot be reached: {0}")]
+    Unavailable(String),
+    /// It holds something that Parlor did not write.
+    #[error("the store holds something unexpected: {0}")]
+    Broken(String),
+}
+
+/// A message that has no number yet.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Where it is said.
+    pub room: RoomId,
+    /// Who says it.
+    pub member: Member,
+    /// What its sender calls it.
+    pub client_id: String,
+    /// What is said.
+    pub text: String,
+}
+
+/// A message's number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Appended {
+    /// The run of numbers that it belongs to.
+    pub epoch: String,
+    /// Its number.
+    pub seq: u32,
+    /// Its id.
+    pub id: String,
+    /// When it was kept.
+    pub sent_at: Timestamp,
+    /// It was appended before, and this is what was answered then.
+    pub repeated: bool,
+}
+
+/// One session's place in a room.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seat {
+    /// Which session.
+    pub session: SessionName,
+    /// Whose.
+    pub member: Member,
+    /// Where the session is.
+    pub edge: EdgeId,
+}
+
+/// Where a room stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Names the current run of numbers.
+    pub epoch: String,
+    /// The newest number, 0 before the first.
+    pub head: u32,
+    /// Counts the changes of the roster.
+    pub roster_version: u64,
+}
+
+/// What joining did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arrival {
+    /// Where the room stands now.
+    pub standing: Standing,
+    /// The member was not in the room before: the roster changed.
+    pub new_member: bool,
+}
+
+/// What can be said to someone who has seen a room up to a position.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resume {
+    /// Where the room stands now.
+    pub standing: Standing,
+    /// True: `messages` is all that came after the position. False: it is the newest page.
+    pub resumed: bool,
+    /// Oldest first.
+    pub messages: Vec<Message>,
+}
+
+/// A room as a whole, at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// Where it stands.
+    pub standing: Standing,
+    /// The newest page, oldest first.
+    pub messages: Vec<Message>,
+    /// Everyone in it.
+    pub members: Vec<Member>,
+}
+
+/// What was read of a room's history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// Where the room stands.
+    pub standing: Standing,
+    /// Oldest first.
+    pub messages: Vec<Message>,
+}
+
+/// How an edge's lease fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// It was held and goes on.
+    Kept,
+    /// It was not held, and now is: whatever sessions the edge had before may have been removed.
+    Begun,
+    /// The edge's sessions are being removed. Ask again soon.
+    BeingReaped,
+}
+
+/// A change of a room's roster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RosterChange {
+    /// Which room's.
+    pub room: String,
+    /// Who came.
+    pub joined: Vec<Member>,
+    /// Who went, by id.
+    pub left: Vec<String>,
+    /// How many are there now.
+    pub member_count: u32,
+    /// The roster's version with this change: one more than before.
+    pub version: u64,
+}
+
+/// What is published in a room's topic, one field at a time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Published {
+    /// A message was appended.
+    Message(Message),
+    /// The roster changed.
+    Presence(RosterChange),
+    /// Somebody is writing.
+    Typing(proto::chat::v1::Typing),
+}
+
+/// What a room service hears of its rooms. Nearly always something published, so the size of a gap does not matter.
+#[allow(clippy::large_enum_variant)]
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// In this room.
+    Published(RoomId, Published),
+    /// Something may have been missed in any room.
+    Gap,
+}
+
+/// The seam. Every method answers within a few seconds, with [`StoreError::Unavailable`] if it must.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Numbers `draft`, keeps it, forgets the oldest beyond the bound and publishes it, as one step.
+    ///
+    /// Numbers are 1, 2, 3, … without holes. A second call with the same room, member and `client_id` within
+    /// [`REPEAT_WINDOW`] stores nothing and returns what the first call did, which makes a retry safe. Were these
+    /// separate steps, a listener could hear 8 before 7.
+    async fn append(&self, draft: &Draft) -> Result<Appended, StoreError>;
+
+    /// Puts a session into a room; the member with their first session. Publishes if the roster changed. A seat
+    /// that is already taken by the same session changes nothing.
+    async fn join(&self, room: &RoomId, seat: &Seat) -> Result<Arrival, StoreError>;
+
+    /// Takes a session out of a room; the member with their last session. Publishes if the roster changed.
+    ///
+    /// A session that is not there, or is there by another edge, changes nothing: a late leave must not remove
+    /// who came back.
+    async fn leave(&self, room: &RoomId, session: &SessionName, edge: &EdgeId) -> Result<(), StoreError>;
+
+    /// Tells the room that a member is writing. Keeps nothing.
+    async fn typing(&self, room: &RoomId, member: &Member) -> Result<(), StoreError>;
+
+    /// What came after `since`, if that can be proved, else the newest `page` messages.
+    ///
+    /// It is proved if the epoch is the same and the next message is still kept, or if the message kept at that
+    /// number bears that id; and if no more than `limit` messages came after.
+    async fn resume(
+        &self,
+        room: &RoomId,
+        since: &Position,
+        limit: u32,
+        page: u32,
+    ) -> Result<Resume, StoreError>;
+
+    /// Up to `limit` messages before number `before` (0: from the newest on).
+    async fn history(&self, room: &RoomId, before: u32, limit: u32) -> Result<Page, StoreError>;
+
+    /// The newest `page` messages and everyone in the room, at one moment.
+    async fn snapshot(&self, room: &RoomId, page: u32) -> Result<Snapshot, StoreError>;
+
+    /// Where the room stands.
+    async fn standing(&self, room: &RoomId) -> Result<Standing, StoreError>;
+
+    /// Hears the room from now on: what is published after this returns arrives in the [`Feed`], in order.
+    /// Calls are counted.
+    async fn subscribe(&self, room: &RoomId) -> Result<(), StoreError>;
+
+    /// Undoes one [`Store::subscribe`].
+    async fn unsubscribe(&self, room: &RoomId);
+
+    /// Keeps an edge's sessions for `ttl` from now.
+    async fn renew(&self, edge: &EdgeId, ttl: Duration) -> Result<Lease, StoreError>;
+
+    /// Notes that the edge has, or is about to have, sessions in `room`, so that they can be found when it dies.
+    async fn note_room(&self, edge: &EdgeId, room: &RoomId) -> Result<(), StoreError>;
+
+    /// Every session of the edge, by room.
+    async fn sessions(&self, edge: &EdgeId) -> Result<Vec<(RoomId, SessionName)>, StoreError>;
+
+    /// Removes the sessions of every edge whose lease has lapsed, and publishes who went. At most one caller does
+    /// so for one edge; if it dies half-way, another goes on after `ttl`. How many sessions were removed.
+    async fn reap(&self, ttl: Duration) -> Result<u64, StoreError>;
+
+    /// The secret that signs tokens: `fresh` if there was none, for everyone from then on.
+    async fn token_secret(&self, fresh: &str) -> Result<String, StoreError>;
+}
+
+/// Where a store puts what was published; never waits.
+#[derive(Clone, Debug)]
+pub(crate) struct FeedSender {
+    heard: mpsc::Sender<Heard>,
+    overflowed: Arc<AtomicBool>,
+}
+
+/// What a room service hears, in order.
+#[derive(Debug)]
+pub struct Feed {
+    heard: mpsc::Receiver<Heard>,
+    overflowed: Arc<AtomicBool>,
+}
+
+fn feed() -> (FeedSender, Feed) {
+    let (sender, receiver) = mpsc::channel(FEED_CAPACITY);
+    let overflowed = Arc::new(AtomicBool::new(false));
+    (FeedSender { heard: sender, overflowed: overflowed.clone() }, Feed { heard: receiver, overflowed })
+}
+
+impl FeedSender {
+    /// Passes on `heard`. If the queue is full it is dropped, and the reader is told of a gap instead.
+    pub(crate) fn put(&self, heard: Heard) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.heard.try_send(heard) {
+            self.overflowed.store(true, Ordering::Release);
+        }
+    }
+}
+
+impl Feed {
+    /// The next thing; nothing once the store is gone.
+    pub async fn next(&mut self) -> Option<Heard> {
+        // The queue was full when this was set, so there is something in it to wake up for.
+        if self.overflowed.swap(false, Ordering::AcqRel) {
+            return Some(Heard::Gap);
+        }
+        self.heard.recv().await
+    }
+}

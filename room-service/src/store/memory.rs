@@ -1,0 +1,325 @@
+//! The store of one process. What it holds ends with the process; its laws are those of Redis.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use proto::{
+    Timestamp,
+    chat::v1::{Member, Message, Position, Typing},
+};
+use tokio::time::Instant;
+
+use super::{
+    Appended, Arrival, Draft, Feed, FeedSender, Heard, Lease, Page, Published, REPEAT_WINDOW, Resume,
+    RosterChange, Seat, Snapshot, Standing, Store, StoreError, feed,
+};
+use crate::ids::{EdgeId, RoomId, SessionName, draw};
+
+/// Keeps everything in memory, behind one lock that is held for a few lines at a time.
+#[derive(Debug)]
+pub struct MemoryStore {
+    history_max: usize,
+    feed: FeedSender,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rooms: HashMap<RoomId, Room>,
+    subscriptions: HashMap<RoomId, usize>,
+    leases: HashMap<EdgeId, Instant>,
+    token_secret: Option<String>,
+}
+
+#[derive(Debug)]
+struct Room {
+    epoch: String,
+    head: u32,
+    roster_version: u64,
+    messages: VecDeque<Message>,
+    sessions: BTreeMap<SessionName, (String, EdgeId)>,
+    members: BTreeMap<String, Member>,
+    /// What was answered to a member's `client_id`, and when each of these is to be forgotten, soonest first.
+    sent: HashMap<(String, String), Appended>,
+    forget: VecDeque<(Instant, (String, String))>,
+    last_sent_at: i64,
+}
+
+impl MemoryStore {
+    /// An empty store that keeps `history_max` messages a room, and what is to be heard of it.
+    pub fn new(history_max: u32) -> (Self, Feed) {
+        let (sender, feed) = feed();
+        let history_max = usize::try_from(history_max).expect("a u32 fits a usize");
+        (Self { history_max, feed: sender, state: Mutex::default() }, feed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn room(&mut self, room: &RoomId) -> &mut Room {
+        self.rooms.entry(room.clone()).or_insert_with(Room::new)
+    }
+
+    fn publish(&self, feed: &FeedSender, room: &RoomId, published: Published) {
+        if self.subscriptions.contains_key(room) {
+            feed.put(Heard::Published(room.clone(), published));
+        }
+    }
+}
+
+impl Room {
+    fn new() -> Self {
+        Self {
+            epoch: draw(""),
+            head: 0,
+            roster_version: 0,
+            messages: VecDeque::new(),
+            sessions: BTreeMap::new(),
+            members: BTreeMap::new(),
+            sent: HashMap::new(),
+            forget: VecDeque::new(),
+            last_sent_at: 0,
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        Standing { epoch: self.epoch.clone(), head: self.head, roster_version: self.roster_version }
+    }
+
+    fn newest(&self, page: u32) -> Vec<Message> {
+        let page = usize::try_from(page).expect("a u32 fits a usize");
+        self.messages.iter().skip(self.messages.len().saturating_sub(page)).cloned().collect()
+    }
+
+    /// All after `since`, if it can be proved that this is all.
+    fn after(&self, since: &Position, limit: u32) -> Option<Vec<Message>> {
+        let missed = self.head.checked_sub(since.seq)?;
+        let kept = u32::try_from(self.messages.len()).expect("history is bounded by a u32");
+        let same = since.epoch == self.epoch
+            || since.seq == 0
+            || self.messages.iter().any(|message| message.seq == since.seq && message.id == since.id);
+        let all_kept = missed <= kept && missed <= limit;
+        (same && all_kept).then(|| self.newest(missed))
+    }
+
+    fn remove(&mut self, session: &SessionName, edge: &EdgeId) -> Option<String> {
+        if self.sessions.get(session).is_none_or(|(_, owner)| owner != edge) {
+            return None;
+        }
+        let (member, _) = self.sessions.remove(session)?;
+        if self.sessions.values().any(|(other, _)| *other == member) {
+            return None;
+        }
+        self.members.remove(&member);
+        Some(member)
+    }
+
+    fn roster_change(&mut self, room: &RoomId, joined: Vec<Member>, left: Vec<String>) -> Published {
+        self.roster_version += 1;
+        Published::Presence(RosterChange {
+            room: room.to_string(),
+            joined,
+            left,
+            member_count: u32::try_from(self.members.len()).unwrap_or(u32::MAX),
+            version: self.roster_version,
+        })
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn append(&self, draft: &Draft) -> Result<Appended, StoreError> {
+        let mut state = self.lock();
+        let room = state.room(&draft.room);
+        let now = Instant::now();
+        while let Some((_, key)) = room.forget.pop_front_if(|(at, _)| *at <= now) {
+            room.sent.remove(&key);
+        }
+        let key = (draft.member.id.clone(), draft.client_id.clone());
+        if let Some(first) = room.sent.get(&key) {
+            return Ok(Appended { repeated: true, ..first.clone() });
+        }
+        if room.head == u32::MAX {
+            room.epoch = draw("");
+            room.head = 0;
+            room.messages.clear();
+        }
+        room.head += 1;
+        room.last_sent_at = room.last_sent_at.max(unix_millis());
+        let appended = Appended {
+            epoch: room.epoch.clone(),
+            seq: room.head,
+            id: draw(""),
+            sent_at: Timestamp::from_millis(room.last_sent_at),
+            repeated: false,
+        };
+        let message = Message {
+            room: draft.room.to_string(),
+            epoch: appended.epoch.clone(),
+            seq: appended.seq,
+            id: appended.id.clone(),
+            client_id: draft.client_id.clone(),
+            text: draft.text.clone(),
+            sent_at: Some(appended.sent_at),
+            member: Some(draft.member.clone()),
+        };
+        room.messages.push_back(message.clone());
+        while room.messages.len() > self.history_max {
+            room.messages.pop_front();
+        }
+        room.forget.push_back((now + REPEAT_WINDOW, key.clone()));
+        room.sent.insert(key, appended.clone());
+        state.publish(&self.feed, &draft.room, Published::Message(message));
+        Ok(appended)
+    }
+
+    async fn join(&self, room_id: &RoomId, seat: &Seat) -> Result<Arrival, StoreError> {
+        let mut state = self.lock();
+        let room = state.room(room_id);
+        room.sessions.insert(seat.session.clone(), (seat.member.id.clone(), seat.edge.clone()));
+        let new_member = room.members.insert(seat.member.id.clone(), seat.member.clone()).is_none();
+        let change = new_member.then(|| room.roster_change(room_id, vec![seat.member.clone()], Vec::new()));
+        let standing = room.standing();
+        if let Some(change) = change {
+            state.publish(&self.feed, room_id, change);
+        }
+        Ok(Arrival { standing, new_member })
+    }
+
+    async fn leave(&self, room_id: &RoomId, session: &SessionName, edge: &EdgeId) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        let room = state.room(room_id);
+        if let Some(member) = room.remove(session, edge) {
+            let change = room.roster_change(room_id, Vec::new(), vec![member]);
+            state.publish(&self.feed, room_id, change);
+        }
+        Ok(())
+    }
+
+    async fn typing(&self, room: &RoomId, member: &Member) -> Result<(), StoreError> {
+        let typing = Typing { room: room.to_string(), member: Some(member.clone()) };
+        self.lock().publish(&self.feed, room, Published::Typing(typing));
+        Ok(())
+    }
+
+    async fn resume(
+        &self,
+        room: &RoomId,
+        since: &Position,
+        limit: u32,
+        page: u32,
+    ) -> Result<Resume, StoreError> {
+        let mut state = self.lock();
+        let room = state.room(room);
+        let after = room.after(since, limit);
+        Ok(Resume {
+            standing: room.standing(),
+            resumed: after.is_some(),
+            messages: after.unwrap_or_else(|| room.newest(page)),
+        })
+    }
+
+    async fn history(&self, room: &RoomId, before: u32, limit: u32) -> Result<Page, StoreError> {
+        let mut state = self.lock();
+        let room = state.room(room);
+        let older = room.messages.iter().rev().filter(|message| before == 0 || message.seq < before);
+        let limit = usize::try_from(limit).expect("a u32 fits a usize");
+        let mut messages: Vec<Message> = older.take(limit).cloned().collect();
+        messages.reverse();
+        Ok(Page { standing: room.standing(), messages })
+    }
+
+    async fn snapshot(&self, room: &RoomId, page: u32) -> Result<Snapshot, StoreError> {
+        let mut state = self.lock();
+        let room = state.room(room);
+        Ok(Snapshot {
+            standing: room.standing(),
+            messages: room.newest(page),
+            members: room.members.values().cloned().collect(),
+        })
+    }
+
+    async fn standing(&self, room: &RoomId) -> Result<Standing, StoreError> {
+        Ok(self.lock().room(room).standing())
+    }
+
+    async fn subscribe(&self, room: &RoomId) -> Result<(), StoreError> {
+        *self.lock().subscriptions.entry(room.clone()).or_default() += 1;
+        Ok(())
+    }
+
+    async fn unsubscribe(&self, room: &RoomId) {
+        let mut state = self.lock();
+        if let Some(count) = state.subscriptions.get_mut(room) {
+            *count -= 1;
+            if *count == 0 {
+                state.subscriptions.remove(room);
+            }
+        }
+    }
+
+    async fn renew(&self, edge: &EdgeId, ttl: Duration) -> Result<Lease, StoreError> {
+        let before = self.lock().leases.insert(edge.clone(), Instant::now() + ttl);
+        Ok(if before.is_some() { Lease::Kept } else { Lease::Begun })
+    }
+
+    async fn note_room(&self, _edge: &EdgeId, _room: &RoomId) -> Result<(), StoreError> {
+        // Every room is looked through anyway.
+        Ok(())
+    }
+
+    async fn sessions(&self, edge: &EdgeId) -> Result<Vec<(RoomId, SessionName)>, StoreError> {
+        let state = self.lock();
+        let of_edge = state.rooms.iter().flat_map(|(room_id, room)| {
+            let seats = room.sessions.iter().filter(|(_, (_, owner))| owner == edge);
+            seats.map(|(session, _)| (room_id.clone(), session.clone()))
+        });
+        Ok(of_edge.collect())
+    }
+
+    async fn reap(&self, _ttl: Duration) -> Result<u64, StoreError> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        let lapsed: HashSet<EdgeId> =
+            state.leases.extract_if(|_, until| *until <= now).map(|(edge, _)| edge).collect();
+        if lapsed.is_empty() {
+            return Ok(0);
+        }
+        let mut removed = 0;
+        let mut changes = Vec::new();
+        for (room_id, room) in &mut state.rooms {
+            let gone: Vec<(SessionName, EdgeId)> = room
+                .sessions
+                .iter()
+                .filter(|(_, (_, edge))| lapsed.contains(edge))
+                .map(|(session, (_, edge))| (session.clone(), edge.clone()))
+                .collect();
+            removed += gone.len() as u64;
+            let left: Vec<String> =
+                gone.iter().filter_map(|(session, edge)| room.remove(session, edge)).collect();
+            if !left.is_empty() {
+                changes.push((room_id.clone(), room.roster_change(room_id, Vec::new(), left)));
+            }
+        }
+        for (room_id, change) in changes {
+            state.publish(&self.feed, &room_id, change);
+        }
+        Ok(removed)
+    }
+
+    async fn token_secret(&self, fresh: &str) -> Result<String, StoreError> {
+        Ok(self.lock().token_secret.get_or_insert_with(|| fresh.to_owned()).clone())
+    }
+}
+
+fn unix_millis() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,43 @@
+-- Reads a part of the room's history, and where the room stands, at one moment.
+--
+-- ARGV  3 the page: how many messages at most
+--       4 what: 'before' a number (5, exclusive; 0: from the newest on); 'since' a position; 'all', with the members;
+--         or 'nothing', only where it stands
+--       for 'since': 5 its seq  6 its epoch  7 its id  8 the most that may have been missed
+-- Returns epoch, head, roster version, whether 'since' is proved, the messages with their scores, the members.
+
+local page, what = tonumber(ARGV[3]), ARGV[4]
+
+local function newest_before(number)
+  local top = number == 0 and '+inf' or '(' .. ARGV[5]
+  return redis.call('ZREVRANGEBYSCORE', messages, top, '-inf', 'WITHSCORES', 'LIMIT', 0, page)
+end
+
+-- Is everything after this position still kept, and was it a position of this run, or of one that went on in it?
+local function proved(since_seq, since_epoch, since_id)
+  if since_seq > seq or seq - since_seq > tonumber(ARGV[8]) then
+    return false
+  end
+  if since_epoch ~= epoch and since_seq > 0 then
+    local there = redis.call('ZRANGEBYSCORE', messages, since_seq, since_seq)[1]
+    if not there or since_id == '' or cjson.decode(there).id ~= since_id then
+      return false
+    end
+  end
+  return redis.call('ZCOUNT', messages, since_seq + 1, '+inf') == seq - since_seq
+end
+
+if what == 'nothing' then
+  return { epoch, seq, roster, 0, {}, {} }
+elseif what == 'all' then
+  return { epoch, seq, roster, 0, newest_before(0), redis.call('HVALS', members) }
+elseif what == 'before' then
+  return { epoch, seq, roster, 0, newest_before(tonumber(ARGV[5])), {} }
+end
+
+local since_seq = tonumber(ARGV[5])
+if proved(since_seq, ARGV[6], ARGV[7]) then
+  -- Newest first, like the pages.
+  return { epoch, seq, roster, 1, redis.call('ZREVRANGEBYSCORE', messages, '+inf', '(' .. ARGV[5], 'WITHSCORES'), {} }
+end
+return { epoch, seq, roster, 0, newest_before(0), {} }

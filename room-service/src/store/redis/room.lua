@@ -1,0 +1,58 @@
+-- The beginning of every script about a room: its keys, and the run of numbers that it is in.
+--
+-- A run of numbers (an epoch) belongs to one run of the Redis server: after a restart or a failover the newest
+-- messages may be gone, and their numbers would be given twice. So the server's run_id is kept beside the epoch,
+-- and when it differs a new epoch begins. Everything is checked before the first write, since a script that
+-- fails half-way keeps what it wrote; PUBLISH comes last.
+--
+-- KEYS  1 meta (hash)  2 messages (sorted set)  3 members (hash)  4 sessions (hash)
+-- ARGV  1 the room's topic  2 the name of an epoch, should one begin now
+
+local meta, messages, members, sessions = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local topic = ARGV[1]
+
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local kept = redis.call('HMGET', meta, 'epoch', 'run', 'seq', 'roster')
+local epoch, seq, roster = kept[1], tonumber(kept[3] or 0), tonumber(kept[4] or 0)
+
+local function begin_epoch(first_free)
+  epoch, seq = ARGV[2], first_free - 1
+  redis.call('HSET', meta, 'epoch', epoch, 'run', run, 'seq', seq, 'roster', roster)
+end
+
+if not epoch or kept[2] ~= run then
+  local top = redis.call('ZREVRANGE', messages, 0, 0, 'WITHSCORES')
+  begin_epoch((tonumber(top[2]) or 0) + 1)
+end
+
+
+-- Tells of a roster change. `joined` is a member as JSON or nothing, `left` a list of member ids or nothing.
+local function publish_presence(room, joined, left)
+  roster = roster + 1
+  redis.call('HSET', meta, 'roster', roster)
+  local change = '{"presence":{"room":"' .. room .. '"'
+  if joined then
+    change = change .. ',"joined":[' .. joined .. ']'
+  end
+  if left then
+    change = change .. ',"left":["' .. table.concat(left, '","') .. '"]'
+  end
+  change = change .. ',"member_count":' .. redis.call('HLEN', members) .. ',"version":' .. roster .. '}}'
+  redis.call('PUBLISH', topic, change)
+end
+
+-- Takes a session of `edge` out. Returns the id of a member whose last session it was.
+local function remove_session(session, edge)
+  local seat = redis.call('HGET', sessions, session)
+  local member, owner = string.match(seat or '', '^(%S+) (%S+)$')
+  if owner ~= edge then
+    return nil
+  end
+  redis.call('HDEL', sessions, session)
+  if redis.call('HINCRBY', sessions, member, -1) > 0 then
+    return nil
+  end
+  redis.call('HDEL', sessions, member)
+  redis.call('HDEL', members, member)
+  return member
+end

@@ -1,0 +1,180 @@
+//! Which topics are subscribed, on a connection of its own: one task owns the set, so that no unsubscribe can
+//! overtake a subscribe; another hands on what is heard.
+//!
+//! fred is not asked to manage subscriptions: it gives up half-way when one of its sets is empty, and
+//! `subscribe` returns before Redis has it. So the set is kept here, a PING on the same connection confirms it,
+//! and after each reconnect everything is subscribed again and every room told of a gap.
+
+use std::{collections::HashMap, time::Duration};
+
+use fred::{
+    clients::Client,
+    interfaces::{ClientLike, EventInterface, PubsubInterface},
+    types::{Message as Received, Value},
+};
+use runtime::Tasks;
+use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
+
+use super::{topic, translate};
+use crate::{
+    ids::RoomId,
+    store::{FeedSender, Heard, Published, StoreError},
+};
+
+/// How many requests may wait; callers wait for a place.
+const WAITING_REQUESTS: usize = 1024;
+/// How many topics one SUBSCRIBE names at most.
+const CHUNK: usize = 256;
+/// How long to wait before subscribing again when it failed though the connection stands.
+const RETRY: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+pub(super) struct Subscriptions {
+    requests: mpsc::Sender<Request>,
+}
+
+#[derive(Debug)]
+enum Request {
+    Add(RoomId, oneshot::Sender<Result<(), StoreError>>),
+    Remove(RoomId),
+}
+
+impl Subscriptions {
+    pub(super) fn start(client: Client, feed: FeedSender, tasks: &Tasks) -> Self {
+        let (sender, requests) = mpsc::channel(WAITING_REQUESTS);
+        tasks.spawn("redis feed", hand_on(client.clone(), feed.clone(), tasks.clone()));
+        tasks.spawn("redis subscriptions", keep(client, feed, requests, tasks.clone()));
+        Self { requests: sender }
+    }
+
+    pub(super) async fn add(&self, room: &RoomId) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let stopped = |()| StoreError::Unavailable("stopping".to_owned());
+        self.requests.send(Request::Add(room.clone(), answer)).await.map_err(|_| stopped(()))?;
+        answered.await.map_err(|_| stopped(()))?
+    }
+
+    pub(super) async fn remove(&self, room: &RoomId) {
+        // A task that has ended has no subscriptions any more.
+        let _ = self.requests.send(Request::Remove(room.clone())).await;
+    }
+}
+
+async fn keep(client: Client, feed: FeedSender, mut requests: mpsc::Receiver<Request>, tasks: Tasks) {
+    let mut reconnected = client.reconnect_rx();
+    let mut counts: HashMap<RoomId, usize> = HashMap::new();
+    let mut batch = Vec::new();
+    loop {
+        tokio::select! {
+            () = tasks.stopping().cancelled() => return,
+            event = reconnected.recv() => {
+                // Several reconnects may have been counted together; once is enough for all.
+                if matches!(event, Err(RecvError::Closed)) {
+                    return;
+                }
+                let rooms: Vec<RoomId> = counts.keys().cloned().collect();
+                while let Err(error) = subscribe(&client, &rooms).await {
+                    tracing::warn!(%error, rooms = rooms.len(), "cannot subscribe again yet");
+                    if !client.is_connected() {
+                        break;
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
+                feed.put(Heard::Gap);
+            }
+            taken = requests.recv_many(&mut batch, CHUNK) => {
+                if taken == 0 {
+                    return;
+                }
+                settle(&client, &mut counts, batch.drain(..)).await;
+            }
+        }
+    }
+}
+
+/// Does what a batch of requests asks for, in as few commands as keep their order.
+async fn settle(client: &Client, counts: &mut HashMap<RoomId, usize>, batch: impl Iterator<Item = Request>) {
+    let mut added = Vec::new();
+    let mut answers = Vec::new();
+    for request in batch {
+        match request {
+            Request::Add(room, answer) => {
+                let count = counts.entry(room.clone()).or_default();
+                *count += 1;
+                // Also asked for if someone else holds it: their own request may have failed.
+                added.push(room.clone());
+                answers.push((room, answer));
+            }
+            Request::Remove(room) => {
+                let Some(count) = counts.get_mut(&room) else { continue };
+                *count -= 1;
+                if *count == 0 {
+                    counts.remove(&room);
+                    added.retain(|other| *other != room);
+                    // If the connection is gone, so is the subscription.
+                    let _ = client.unsubscribe(topic(&room)).await;
+                }
+            }
+        }
+    }
+    let outcome = subscribe(client, &added).await;
+    for (room, answer) in answers {
+        let outcome = match &outcome {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                if let Some(count) = counts.get_mut(&room) {
+                    *count -= 1;
+                    if *count == 0 {
+                        counts.remove(&room);
+                    }
+                }
+                Err(StoreError::Unavailable(error.to_string()))
+            }
+        };
+        // Whoever asked waits for the answer, unless the whole process is stopping.
+        let _ = answer.send(outcome);
+    }
+}
+
+async fn subscribe(client: &Client, rooms: &[RoomId]) -> Result<(), StoreError> {
+    for chunk in rooms.chunks(CHUNK) {
+        client
+            .subscribe(chunk.iter().map(topic).collect::<Vec<_>>())
+            .await
+            .map_err(|error| translate(&error))?;
+    }
+    if !rooms.is_empty() {
+        // `subscribe` returns when it is written; Redis answers a PING after it has subscribed.
+        client.ping::<Value>(None).await.map_err(|error| translate(&error))?;
+    }
+    Ok(())
+}
+
+async fn hand_on(client: Client, feed: FeedSender, tasks: Tasks) {
+    let mut heard = client.message_rx();
+    loop {
+        let message = tokio::select! {
+            () = tasks.stopping().cancelled() => return,
+            message = heard.recv() => message,
+        };
+        match message {
+            Ok(message) => match read(&message) {
+                Some((room, published)) => feed.put(Heard::Published(room, published)),
+                // Somebody else's. If it was ours after all, the head beacon finds what is missing.
+                None => metrics::counter!("parlor_room_service_unreadable_events_total").increment(1),
+            },
+            Err(RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "events came faster than they were read");
+                feed.put(Heard::Gap);
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// An event from a topic of ours.
+fn read(message: &Received) -> Option<(RoomId, Published)> {
+    let room = message.channel.strip_prefix("chat:{")?.strip_suffix("}:events")?;
+    let published = serde_json::from_slice(message.value.as_bytes()?).ok()?;
+    Some((RoomId::parse(room)?, published))
+}
