@@ -106,9 +106,13 @@ impl Tokens {
 
     /// A token that brings `identity` back.
     pub fn sign(&self, identity: &Identity) -> String {
-        let Member { id, name, kind, .. } = identity.member.clone();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let exp = now.saturating_add(self.ttl).as_secs();
+        self.sign_until(identity, now.saturating_add(self.ttl).as_secs())
+    }
+
+    /// `exp`: seconds after 1970 began.
+    fn sign_until(&self, identity: &Identity, exp: u64) -> String {
+        let Member { id, name, kind, .. } = identity.member.clone();
         let claims = Claims { sub: id, name, kind, rooms: identity.rooms.clone(), exp };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)
             .expect("our own claims have a JSON form, and the key is for HS256")
@@ -158,8 +162,8 @@ mod tests {
 
     #[test]
     fn a_token_ends() {
-        let ended = Tokens::new("secret", Duration::ZERO);
-        assert_eq!(ended.read(&ended.sign(&Identity::guest("guest"))), Err(TokenError::Expired));
+        let tokens = Tokens::new("secret", DAY);
+        assert_eq!(tokens.read(&tokens.sign_until(&Identity::guest("guest"), 1)), Err(TokenError::Expired));
     }
 
     #[test]

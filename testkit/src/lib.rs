@@ -1,1 +1,34 @@
-//! To be written.
+//! What Parlor's tests talk through. It knows the protocol, not the services.
+#![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
+
+mod browser;
+mod redis;
+
+use std::{net::TcpListener, time::Duration};
+
+pub use browser::Browser;
+pub use redis::RedisServer;
+use tokio::time::{Instant, sleep};
+
+/// How long anything in a test may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks again and again until `probe` answers, and gives its answer.
+///
+/// # Panics
+/// After [`PATIENCE`], with what was waited for.
+pub async fn eventually<Answer>(what: &str, mut probe: impl AsyncFnMut() -> Option<Answer>) -> Answer {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = probe().await {
+            return answer;
+        }
+        assert!(Instant::now() < end, "not in {PATIENCE:?}: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A port of 127.0.0.1 that nobody listens on.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}

@@ -1,0 +1,364 @@
+//! The laws of the store, held by both stores: in memory, and in a private real Redis.
+#![allow(clippy::unwrap_used)]
+
+use std::{sync::Arc, time::Duration};
+
+use proto::chat::v1::{Member, Position};
+use room_service::{
+    ids::{EdgeId, RoomId, SessionName},
+    store::{
+        Appended, Draft, Feed, Heard, Lease, MemoryStore, Published, RedisStore, RosterChange, Seat, Store,
+    },
+};
+use runtime::{Health, Tasks};
+use testkit::{PATIENCE, RedisServer, eventually};
+use tokio::time::timeout;
+
+const HISTORY_MAX: u32 = 5;
+
+/// A store, and what keeps it alive.
+struct World {
+    store: Arc<dyn Store>,
+    feed: Feed,
+    tasks: Tasks,
+    redis: Option<RedisServer>,
+}
+
+impl World {
+    fn in_memory() -> Self {
+        let (store, feed) = MemoryStore::new(HISTORY_MAX);
+        Self { store: Arc::new(store), feed, tasks: Tasks::default(), redis: None }
+    }
+
+    async fn in_redis() -> Self {
+        let redis = RedisServer::durable().await;
+        let (store, feed, tasks) = connect(&redis).await;
+        Self { store, feed, tasks, redis: Some(redis) }
+    }
+
+    async fn published(&mut self) -> Published {
+        loop {
+            match timeout(PATIENCE, self.feed.next()).await.expect("something is published") {
+                Some(Heard::Published(_, published)) => return published,
+                Some(Heard::Gap) => {}
+                None => panic!("the feed ended"),
+            }
+        }
+    }
+
+    async fn presence(&mut self) -> RosterChange {
+        match self.published().await {
+            Published::Presence(change) => change,
+            other => panic!("no presence but {other:?}"),
+        }
+    }
+
+    async fn say(&self, client_id: &str, text: &str) -> Appended {
+        self.store.append(&draft(client_id, text)).await.unwrap()
+    }
+
+    async fn end(self) {
+        assert!(self.tasks.finish(PATIENCE).await);
+    }
+}
+
+async fn connect(redis: &RedisServer) -> (Arc<dyn Store>, Feed, Tasks) {
+    let (health, tasks) = (Health::default(), Tasks::default());
+    let (store, feed) = RedisStore::connect(&redis.url(), HISTORY_MAX, health.clone(), &tasks).unwrap();
+    eventually("the store is ready", async || health.check().ok()).await;
+    (Arc::new(store), feed, tasks)
+}
+
+/// Each law becomes two tests.
+macro_rules! laws {
+    ($($law:ident)*) => {
+        mod memory { $(#[tokio::test] async fn $law() { super::$law(super::World::in_memory()).await; })* }
+        mod redis { $(#[tokio::test] async fn $law() { super::$law(super::World::in_redis().await).await; })* }
+    };
+}
+
+laws! {
+    numbers_have_no_holes_even_when_many_append_at_once
+    a_repeated_client_id_is_one_message
+    what_is_published_is_what_is_kept_in_order
+    only_the_newest_are_kept
+    a_position_is_honoured_if_it_can_be_proved_and_only_then
+    history_pages_backwards_to_the_beginning
+    two_sessions_are_one_member
+    a_leave_removes_only_what_is_still_its_own
+    a_dead_edge_is_reaped_and_a_living_one_is_not
+    a_secret_is_made_once
+}
+
+async fn numbers_have_no_holes_even_when_many_append_at_once(world: World) {
+    let appends = (0..50).map(|n| {
+        let store = world.store.clone();
+        tokio::spawn(async move { store.append(&draft(&format!("c{n}"), "hi")).await.unwrap() })
+    });
+    let appends: Vec<_> = appends.collect();
+    let mut numbers = Vec::new();
+    for append in appends {
+        numbers.push(append.await.unwrap().seq);
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=50).collect::<Vec<u32>>());
+    world.end().await;
+}
+
+async fn a_repeated_client_id_is_one_message(world: World) {
+    let first = world.say("c1", "hi").await;
+    let second = world.say("c2", "hi").await;
+    let again = world.say("c1", "another text").await;
+    assert_eq!(again, Appended { repeated: true, ..first.clone() });
+    assert_eq!((first.seq, second.seq), (1, 2));
+    let bobs = world.store.append(&Draft { member: member("bob"), ..draft("c1", "hi") }).await.unwrap();
+    assert_eq!(bobs.seq, 3, "another member's c1 is another message");
+    world.end().await;
+}
+
+async fn what_is_published_is_what_is_kept_in_order(mut world: World) {
+    world.store.subscribe(&lobby()).await.unwrap();
+    for (n, text) in
+        ["one", "quote \" and \\ and \u{1f469}\u{200d}\u{1f4bb}", "</script>\n"].iter().enumerate()
+    {
+        world.say(&format!("c{n}"), text).await;
+    }
+    let kept = world.store.history(&lobby(), 0, 10).await.unwrap().messages;
+    assert_eq!(kept.iter().map(|message| message.seq).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(kept[1].text, "quote \" and \\ and \u{1f469}\u{200d}\u{1f4bb}");
+    for message in kept {
+        assert_eq!(world.published().await, Published::Message(message));
+    }
+    world.end().await;
+}
+
+async fn only_the_newest_are_kept(world: World) {
+    for n in 1..=8 {
+        world.say(&format!("c{n}"), "hi").await;
+    }
+    let kept = world.store.history(&lobby(), 0, 100).await.unwrap();
+    assert_eq!(kept.messages.iter().map(|message| message.seq).collect::<Vec<_>>(), [4, 5, 6, 7, 8]);
+    assert_eq!(kept.standing.head, 8);
+    world.end().await;
+}
+
+async fn a_position_is_honoured_if_it_can_be_proved_and_only_then(world: World) {
+    let mut said = Vec::new();
+    for n in 1..=8 {
+        said.push(world.say(&format!("c{n}"), "hi").await);
+    }
+    let epoch = said[0].epoch.as_str();
+    let at = |seq: u32| said[seq as usize - 1].id.as_str();
+    for (since, limit, expected) in [
+        (position(epoch, 5, at(5)), 10, Some(vec![6, 7, 8])),
+        (position(epoch, 5, ""), 10, Some(vec![6, 7, 8])),
+        (position(epoch, 8, at(8)), 10, Some(vec![])),
+        (position(epoch, 3, at(3)), 10, Some(vec![4, 5, 6, 7, 8])),
+        (position(epoch, 2, at(2)), 10, None),
+        (position(epoch, 0, ""), 10, None),
+        (position(epoch, 9, "x"), 10, None),
+        (position("other", 6, at(6)), 10, Some(vec![7, 8])),
+        (position("other", 6, at(5)), 10, None),
+        (position("other", 6, ""), 10, None),
+        (position(epoch, 4, at(4)), 3, None),
+    ] {
+        let resume = world.store.resume(&lobby(), &since, limit, 2).await.unwrap();
+        let seqs: Vec<u32> = resume.messages.iter().map(|message| message.seq).collect();
+        assert_eq!(resume.resumed, expected.is_some(), "{since:?}");
+        assert_eq!(seqs, expected.unwrap_or_else(|| vec![7, 8]), "{since:?}");
+        assert_eq!(resume.standing.head, 8);
+    }
+    let empty = RoomId::parse("empty").unwrap();
+    let nothing_missed = world.store.resume(&empty, &position("", 0, ""), 10, 2).await.unwrap();
+    assert!(nothing_missed.resumed, "who has seen nothing of an empty room has missed nothing");
+    world.end().await;
+}
+
+async fn history_pages_backwards_to_the_beginning(world: World) {
+    for n in 1..=5 {
+        world.say(&format!("c{n}"), "hi").await;
+    }
+    let mut pages = Vec::new();
+    let mut before = 0;
+    loop {
+        let page = world.store.history(&lobby(), before, 2).await.unwrap().messages;
+        pages.push(page.iter().map(|message| message.seq).collect::<Vec<_>>());
+        if page.len() < 2 {
+            break;
+        }
+        before = page[0].seq;
+    }
+    assert_eq!(pages, [vec![4, 5], vec![2, 3], vec![1]]);
+    world.end().await;
+}
+
+async fn two_sessions_are_one_member(mut world: World) {
+    let (tab1, tab2) = (seat("s1", "ada", "e1"), seat("s2", "ada", "e2"));
+    world.store.subscribe(&lobby()).await.unwrap();
+    assert!(world.store.join(&lobby(), &tab1).await.unwrap().new_member);
+    assert!(!world.store.join(&lobby(), &tab2).await.unwrap().new_member);
+    assert!(!world.store.join(&lobby(), &tab2).await.unwrap().new_member, "joining again changes nothing");
+    world.store.leave(&lobby(), &tab1.session, &tab1.edge).await.unwrap();
+    assert_eq!(members(&world).await, ["ada"]);
+    world.store.leave(&lobby(), &tab2.session, &tab2.edge).await.unwrap();
+    assert!(members(&world).await.is_empty());
+    let came = world.presence().await;
+    assert_eq!((came.joined, came.member_count, came.version), (vec![member("ada")], 1, 1));
+    let went = world.presence().await;
+    assert_eq!((went.left, went.member_count, went.version), (vec!["ada".to_owned()], 0, 2));
+    world.end().await;
+}
+
+async fn a_leave_removes_only_what_is_still_its_own(world: World) {
+    let seat = seat("s1", "ada", "e1");
+    world.store.join(&lobby(), &seat).await.unwrap();
+    world.store.leave(&lobby(), &seat.session, &EdgeId("e2".into())).await.unwrap();
+    world.store.leave(&lobby(), &SessionName("s2".into()), &seat.edge).await.unwrap();
+    assert_eq!(members(&world).await, ["ada"]);
+    world.store.leave(&lobby(), &seat.session, &seat.edge).await.unwrap();
+    world.store.leave(&lobby(), &seat.session, &seat.edge).await.unwrap();
+    assert!(members(&world).await.is_empty());
+    world.end().await;
+}
+
+async fn a_dead_edge_is_reaped_and_a_living_one_is_not(mut world: World) {
+    let (dead, living) = (seat("s1", "ada", "e1"), seat("s2", "bob", "e2"));
+    let short = Duration::from_millis(50);
+    assert_eq!(world.store.renew(&dead.edge, short).await.unwrap(), Lease::Begun);
+    assert_eq!(world.store.renew(&living.edge, PATIENCE).await.unwrap(), Lease::Begun);
+    assert_eq!(world.store.renew(&living.edge, PATIENCE).await.unwrap(), Lease::Kept);
+    for seat in [&dead, &living] {
+        world.store.note_room(&seat.edge, &lobby()).await.unwrap();
+        world.store.join(&lobby(), seat).await.unwrap();
+    }
+    assert_eq!(world.store.sessions(&dead.edge).await.unwrap(), [(lobby(), dead.session.clone())]);
+    world.store.subscribe(&lobby()).await.unwrap();
+    let store = world.store.clone();
+    let removed = eventually("the lease lapses", async || {
+        Some(store.reap(PATIENCE).await.unwrap()).filter(|removed| *removed > 0)
+    })
+    .await;
+    assert_eq!(removed, 1);
+    assert_eq!(world.presence().await.left, ["ada"]);
+    assert_eq!(members(&world).await, ["bob"]);
+    assert!(world.store.sessions(&dead.edge).await.unwrap().is_empty());
+    assert_eq!(world.store.renew(&dead.edge, PATIENCE).await.unwrap(), Lease::Begun, "its sessions are gone");
+    world.end().await;
+}
+
+async fn a_secret_is_made_once(world: World) {
+    assert_eq!(world.store.token_secret("first").await.unwrap(), "first");
+    assert_eq!(world.store.token_secret("second").await.unwrap(), "first");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn redis_cli_sees_what_the_contract_says() {
+    let world = World::in_redis().await;
+    world.say("c1", "hi \"there\"").await;
+    world.store.join(&lobby(), &seat("s1", "ada", "e1")).await.unwrap();
+    let redis = world.redis.as_ref().unwrap();
+    let kept = redis.ask(&["ZRANGE", "chat:{lobby}:messages", "0", "-1", "WITHSCORES"]).await;
+    assert!(kept.contains(r#""text":"hi \"there\"""#) && kept.contains("\r\n1\r\n"), "{kept}");
+    assert!(redis.ask(&["HGET", "chat:{lobby}:members", "ada"]).await.contains(r#""name":"ada""#));
+    assert!(redis.ask(&["HGET", "chat:{lobby}:meta", "seq"]).await.contains("\r\n1\r\n"));
+    for key in ["chat:{lobby}:sent:ada:c1"] {
+        let millis = redis.ask(&["PTTL", key]).await;
+        assert!(millis.trim_start_matches(':').trim().parse::<u64>().unwrap() > 590_000, "{millis}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_restart_of_redis_begins_a_new_epoch_and_old_positions_are_verified() {
+    let mut world = World::in_redis().await;
+    let before = world.say("c1", "kept").await;
+    let mut redis = world.redis.take().unwrap();
+    redis.kill().await;
+    assert!(world.store.append(&draft("c2", "lost?")).await.is_err(), "never a false ack");
+    redis.restart().await;
+    let store = world.store.clone();
+    let after = eventually("it works again", async || store.append(&draft("c3", "new")).await.ok()).await;
+    assert_ne!(after.epoch, before.epoch);
+    let resume = store.resume(&lobby(), &position(&before.epoch, 1, &before.id), 10, 10).await.unwrap();
+    assert!(resume.resumed, "the message at 1 is the one that was seen");
+    assert_eq!(resume.messages.last().unwrap().id, after.id);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_redis_that_lost_its_data_never_gives_a_number_twice_in_one_epoch() {
+    let mut redis = RedisServer::start().await;
+    let (store, _feed, tasks) = connect(&redis).await;
+    let before = store.append(&draft("c1", "lost")).await.unwrap();
+    redis.kill().await;
+    redis.restart().await;
+    let after = eventually("it works again", async || store.append(&draft("c2", "new")).await.ok()).await;
+    assert_eq!((before.seq, after.seq), (1, 1));
+    assert_ne!(before.epoch, after.epoch);
+    let resume = store.resume(&lobby(), &position(&before.epoch, 1, &before.id), 10, 10).await.unwrap();
+    assert!(!resume.resumed);
+    assert!(tasks.finish(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn the_last_number_is_followed_by_a_new_epoch() {
+    let world = World::in_redis().await;
+    let first = world.say("c1", "hi").await;
+    let redis = world.redis.as_ref().unwrap();
+    redis.ask(&["HSET", "chat:{lobby}:meta", "seq", "4294967294"]).await;
+    let last = world.say("c2", "the last").await;
+    assert_eq!((last.seq, &last.epoch), (u32::MAX, &first.epoch));
+    let next = world.say("c3", "the first").await;
+    assert_eq!(next.seq, 1);
+    assert_ne!(next.epoch, first.epoch);
+    let kept = world.store.history(&lobby(), 0, 10).await.unwrap().messages;
+    assert_eq!(kept.len(), 1, "the old numbers are forgotten");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_leaves_the_numbers_whole() {
+    let world = World::in_redis().await;
+    world.say("c1", "one").await;
+    world.say("c2", "two").await;
+    let redis = world.redis.as_ref().unwrap();
+    redis.ask(&["ZREMRANGEBYSCORE", "chat:{lobby}:messages", "1", "1"]).await;
+    redis.ask(&["ZADD", "chat:{lobby}:messages", "1", "not ours"]).await;
+    let kept = world.store.history(&lobby(), 0, 10).await.unwrap().messages;
+    assert_eq!(
+        kept.iter().map(|message| (message.seq, message.text.as_str())).collect::<Vec<_>>(),
+        [(1, ""), (2, "two")]
+    );
+    world.end().await;
+}
+
+fn lobby() -> RoomId {
+    RoomId::parse("lobby").unwrap()
+}
+
+fn member(name: &str) -> Member {
+    Member {
+        id: name.into(),
+        name: name.into(),
+        avatar: format!("/avatars/{name}.svg"),
+        kind: "guest".into(),
+    }
+}
+
+fn draft(client_id: &str, text: &str) -> Draft {
+    Draft { room: lobby(), member: member("ada"), client_id: client_id.into(), text: text.into() }
+}
+
+fn seat(session: &str, name: &str, edge: &str) -> Seat {
+    Seat { session: SessionName(session.into()), member: member(name), edge: EdgeId(edge.into()) }
+}
+
+fn position(epoch: &str, seq: u32, id: &str) -> Position {
+    Position { epoch: epoch.into(), seq, id: id.into() }
+}
+
+async fn members(world: &World) -> Vec<String> {
+    let members = world.store.snapshot(&lobby(), 0).await.unwrap().members;
+    members.into_iter().map(|member| member.id).collect()
+}
