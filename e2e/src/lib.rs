@@ -1,1 +1,1 @@
-//! To be written.
+//! Stories about Parlor, told from outside. They are all in `tests/`.

@@ -15,6 +15,18 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use crate::Service;
+
+impl Service {
+    /// A stream that would have to move at once is better opened elsewhere.
+    fn refuse_if_draining(&self) -> Result<(), Status> {
+        if self.tasks.stopping().is_cancelled() {
+            return Err(Status::unavailable("this room service is going away; use another"));
+        }
+        Ok(())
+    }
+}
+
 /// What waits for one stream, bounded in frames and in bytes. It is never waited for: a stream that is full is broken,
 /// and its other side comes back for what it missed.
 struct Outflow<Frame> {

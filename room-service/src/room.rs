@@ -150,13 +150,17 @@ impl Room {
         }
     }
 
-    /// Serves the room until `may_end` agrees, [`LINGER`] after the last listener left, or the senders are gone.
+    /// Serves the room, `waiting` first, until `may_end` agrees, [`LINGER`] after the last listener left, or the senders are gone.
     pub(crate) async fn serve(
         mut self,
+        waiting: Vec<Command>,
         mut commands: mpsc::Receiver<Command>,
         missed: Arc<AtomicBool>,
         may_end: impl Fn() -> bool,
     ) {
+        for command in waiting {
+            self.obey(command).await;
+        }
         let mut idle_since = Instant::now();
         loop {
             if missed.swap(false, Ordering::AcqRel) {

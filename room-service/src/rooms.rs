@@ -22,6 +22,8 @@ const INBOX: usize = 4096;
 /// How often the heads of open rooms are read from the store. With one more round in the gateway, what was lost
 /// silently is found within ten seconds.
 pub(crate) const BEACON: Duration = Duration::from_secs(4);
+/// How long to wait before a room is opened again that could not be.
+const REOPEN: Duration = Duration::from_millis(250);
 /// How many heads are asked for at once.
 const BEACONS_AT_ONCE: usize = 64;
 
@@ -80,17 +82,14 @@ impl Rooms {
     }
 
     fn open(self: &Arc<Self>, room: RoomId) -> Open {
-        let (sender, commands) = mpsc::channel(INBOX);
+        let (sender, mut commands) = mpsc::channel(INBOX);
         let inbox = Inbox { commands: sender, missed: Arc::default() };
         let (rooms, mine) = (self.clone(), inbox.clone());
         self.tasks.spawn("room", async move {
             let stopping = rooms.tasks.stopping().clone();
             let serve = async {
-                match Room::open(room.clone(), rooms.store.clone(), rooms.limits).await {
-                    Ok(open) => {
-                        open.serve(commands, mine.missed.clone(), || rooms.close_if_empty(&room)).await;
-                    }
-                    Err(error) => tracing::debug!(%room, %error, "a room cannot be opened"),
+                if let Some((open, waiting)) = rooms.open_for(&room, &mut commands).await {
+                    open.serve(waiting, commands, mine.missed.clone(), || rooms.close_if_empty(&room)).await;
                 }
             };
             tokio::select! {
@@ -101,6 +100,31 @@ impl Rooms {
             rooms.forget(&room, &mine);
         });
         Open { inbox, guests: 0 }
+    }
+
+    /// Opens the room. While the store is away, whoever asks to come in is told so at once; sessions that are in the
+    /// room since before this room service wait for it, and come first.
+    async fn open_for(
+        &self,
+        room: &RoomId,
+        commands: &mut mpsc::Receiver<Command>,
+    ) -> Option<(Room, Vec<Command>)> {
+        let mut waiting = Vec::new();
+        loop {
+            match Room::open(room.clone(), self.store.clone(), self.limits).await {
+                Ok(open) => return Some((open, waiting)),
+                Err(error) => tracing::debug!(%room, %error, "a room cannot be opened"),
+            }
+            while let Ok(command) = commands.try_recv() {
+                if matches!(command, Command::Replay { .. } | Command::Leave { .. }) {
+                    waiting.push(command);
+                }
+            }
+            if !waiting.iter().any(|command| matches!(command, Command::Replay { .. })) {
+                return None;
+            }
+            tokio::time::sleep(REOPEN).await;
+        }
     }
 
     fn close_if_empty(&self, room: &RoomId) -> bool {

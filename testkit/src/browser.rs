@@ -78,6 +78,21 @@ impl Browser {
         self.reply_to(self.last_id).await
     }
 
+    /// Sends all of these frames without waiting, then collects their replies, in order.
+    pub async fn ask_all(&mut self, bodies: impl IntoIterator<Item = Ask>) -> Vec<Heard> {
+        let first = self.last_id + 1;
+        for body in bodies {
+            self.last_id += 1;
+            let frame = ClientFrame { id: self.last_id, body: Some(body) };
+            self.say(&serde_json::to_string(&frame).expect("a frame has a JSON form")).await;
+        }
+        let mut replies = Vec::new();
+        for id in first..=self.last_id {
+            replies.push(self.reply_to(id).await);
+        }
+        replies
+    }
+
     /// Sends a text as it is.
     pub async fn say(&mut self, text: &str) {
         self.socket.send(tungstenite::Message::text(text)).await.expect("the connection stands");

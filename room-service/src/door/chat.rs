@@ -61,6 +61,7 @@ impl ChatService for ChatDoor {
         &self,
         request: Request<Streaming<ClientFrame>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
+        self.service.refuse_if_draining()?;
         let Ok(place) = self.service.bots.clone().try_acquire_owned() else {
             return Err(Status::resource_exhausted(
                 "this room service has as many bots as it takes; try another",

@@ -63,6 +63,7 @@ impl EdgeService for EdgeDoor {
         &self,
         request: Request<Streaming<LinkRequest>>,
     ) -> Result<Response<Self::LinkStream>, Status> {
+        self.service.refuse_if_draining()?;
         let inbound = request.into_inner();
         let (outflow, stream) = Outflow::new(MAX_WAITING_FRAMES, MAX_WAITING_BYTES);
         let service = self.service.clone();

@@ -1,0 +1,93 @@
+//! What fails behind the gateway does not close browsers, and loses nothing.
+
+use proto::chat::v1::{SendRequest, client_frame::Body as Ask, server_frame::Body as Heard};
+use testkit::{Browser, eventually};
+use tokio::time::Instant;
+
+use crate::world::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_goes_away_and_comes_back_and_nobody_is_closed() {
+    let mut world = World::large().await;
+    let (mut ada, _) = Browser::guest(world.here()).await;
+    let (mut bob, _) = Browser::guest(world.there()).await;
+    ada.join("lobby", None).await;
+    bob.join("lobby", None).await;
+    let first = ada.send("lobby", "c1", "before").await;
+    assert_eq!(bob.message().await.id, first.id);
+
+    let redis = world.redis.as_mut().unwrap();
+    redis.kill().await;
+    let asked = Instant::now();
+    let send = SendRequest { room: "lobby".into(), client_id: "c2".into(), text: "meanwhile".into() };
+    let Heard::Error(error) = ada.ask(Ask::Send(send)).await else { panic!("a false ack") };
+    assert_eq!((error.code.as_str(), error.retryable), ("UNAVAILABLE", true));
+    assert!(asked.elapsed().as_secs_f32() < 5.0, "{:?}", asked.elapsed());
+    redis.restart().await;
+
+    let second = ada.send("lobby", "c2", "meanwhile").await;
+    assert_eq!(second.seq, 2);
+    let heard = bob.message().await;
+    assert_eq!((heard.seq, heard.id), (2, second.id));
+    assert_eq!(ada.message().await.seq, 1);
+    assert_eq!(ada.message().await.seq, 2);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_forgot_everything_starts_the_room_afresh() {
+    let mut world = World::large().await;
+    let (mut ada, ada_is) = Browser::guest(world.here()).await;
+    ada.join("lobby", None).await;
+    let lost = ada.send("lobby", "c1", "lost").await;
+    ada.message().await;
+    world.redis.as_ref().unwrap().ask(&["FLUSHALL"]).await;
+    let redis = world.redis.as_mut().unwrap();
+    redis.kill().await;
+    redis.restart().await;
+    let afresh = ada.find(|event| match event {
+        Heard::Joined(joined) => Some(joined),
+        _ => None,
+    });
+    let afresh = afresh.await;
+    assert!(!afresh.resumed);
+    assert_ne!(afresh.epoch, lost.epoch);
+    assert_eq!(ada.send("lobby", "c2", "new").await.seq, 1);
+    assert_eq!(ada.message().await.text, "new");
+    let redis = world.redis.as_ref().unwrap();
+    let id = ada_is.member.unwrap().id;
+    eventually("ada is in the roster again", async || {
+        redis.ask(&["HGET", "chat:{lobby}:members", &id]).await.contains(&id).then_some(())
+    })
+    .await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_service_restarts_and_its_browsers_miss_nothing() {
+    let mut world = World::large().await;
+    let (mut ada, ada_is) = Browser::guest(world.here()).await;
+    let (mut bob, _) = Browser::guest(world.there()).await;
+    ada.join("lobby", None).await;
+    bob.join("lobby", None).await;
+    bob.send("lobby", "b1", "before").await;
+    assert_eq!(ada.message().await.seq, 1);
+    assert_eq!(bob.message().await.seq, 1);
+
+    world.restart_room_service(0).await;
+    bob.send("lobby", "b2", "meanwhile").await;
+    assert_eq!(ada.message().await.seq, 2, "the missed one, once");
+    let mine = ada.send("lobby", "a1", "by the new one").await;
+    assert_eq!(mine.seq, 3);
+    assert_eq!(ada.message().await.seq, 3);
+    let quiet = bob.find(|event| match event {
+        Heard::Message(message) if message.seq == 3 => Some(message),
+        Heard::Presence(presence) => {
+            assert!(!presence.left.contains(&ada_is.member.as_ref().unwrap().id), "noise: {presence:?}");
+            None
+        }
+        _ => None,
+    });
+    quiet.await;
+    world.end().await;
+}

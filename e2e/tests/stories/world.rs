@@ -1,0 +1,155 @@
+//! The two worlds in which a story is told: one process with a store in memory; and two gateways, two room services
+//! and a Redis, where every message crosses both tiers.
+
+use std::time::Duration;
+
+use clap::Parser as _;
+use gateway::{Gateway, Upstream};
+use room_service::{Service, open_store, serve};
+use runtime::{Health, Tasks};
+use testkit::{RedisServer, eventually};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::TcpIncoming;
+
+/// Longer than any part takes to stop.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// A running Parlor.
+pub(crate) struct World {
+    /// Where browsers connect: one gateway, or two.
+    pub(crate) gateways: Vec<String>,
+    /// Where bots connect, one for each gateway.
+    pub(crate) room_services: Vec<Part>,
+    pub(crate) redis: Option<RedisServer>,
+    gateway_tasks: Vec<Tasks>,
+}
+
+/// A room service that can be stopped and started again in the same place.
+pub(crate) struct Part {
+    pub(crate) address: String,
+    tasks: Tasks,
+}
+
+impl World {
+    /// One process, no Redis.
+    pub(crate) async fn small() -> Self {
+        let (health, back, front) = (Health::default(), Tasks::default(), Tasks::default());
+        let settings = room_service_settings(None);
+        let (store, feed) = open_store(&settings, &health, &back).unwrap();
+        let service = Service::start(settings, store, feed, &health, &back).await.unwrap();
+        let (dialled, links) = tokio::sync::mpsc::channel(4);
+        let bots = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = bots.local_addr().unwrap().to_string();
+        let (in_process, over_tcp) = (service.clone(), service);
+        let bots_health = health.clone();
+        back.spawn("links", async move {
+            serve(in_process, ReceiverStream::new(links), health).await.unwrap();
+        });
+        back.spawn("bots", async move {
+            serve(over_tcp, TcpIncoming::from(bots), bots_health).await.unwrap();
+        });
+        let upstream = Upstream::in_process(move || {
+            let (near, far) = tokio::io::duplex(256 << 10);
+            dialled
+                .try_send(Ok(far))
+                .map_err(|_| std::io::Error::from(std::io::ErrorKind::ConnectionRefused))?;
+            Ok(near)
+        });
+        let gateway = start_gateway(&[], Some(upstream), &front).await;
+        Self {
+            gateways: vec![gateway],
+            room_services: vec![Part { address, tasks: back }],
+            redis: None,
+            gateway_tasks: vec![front],
+        }
+    }
+
+    /// Two gateways, each with a room service of its own, one Redis.
+    pub(crate) async fn large() -> Self {
+        let redis = RedisServer::durable().await;
+        let mut world =
+            Self { gateways: vec![], room_services: vec![], redis: Some(redis), gateway_tasks: vec![] };
+        for _ in 0..2 {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let part = world.start_room_service(listener).await;
+            let tasks = Tasks::default();
+            let url = format!("http://{}", part.address);
+            world.gateways.push(start_gateway(&["--room-service", &url], None, &tasks).await);
+            world.room_services.push(part);
+            world.gateway_tasks.push(tasks);
+        }
+        world
+    }
+
+    async fn start_room_service(&self, listener: TcpListener) -> Part {
+        let (health, tasks) = (Health::default(), Tasks::default());
+        let settings = room_service_settings(self.redis.as_ref().map(RedisServer::url));
+        let address = listener.local_addr().unwrap().to_string();
+        let (store, feed) = open_store(&settings, &health, &tasks).unwrap();
+        let service = Service::start(settings, store, feed, &health, &tasks).await.unwrap();
+        let serving_health = health.clone();
+        tasks.spawn("room service", async move {
+            serve(service, TcpIncoming::from(listener), serving_health).await.unwrap();
+        });
+        eventually("the room service is ready", async || health.check().ok()).await;
+        Part { address, tasks }
+    }
+
+    /// Ends a room service and starts it again where it was.
+    pub(crate) async fn restart_room_service(&mut self, which: usize) {
+        let part = &self.room_services[which];
+        assert!(part.tasks.finish(GRACE).await, "the room service ends");
+        let address = part.address.clone();
+        let listener = eventually("the port is free", async || TcpListener::bind(&address).await.ok()).await;
+        self.room_services[which] = self.start_room_service(listener).await;
+    }
+
+    /// The first gateway.
+    pub(crate) fn here(&self) -> &str {
+        &self.gateways[0]
+    }
+
+    /// Another gateway, where there is one.
+    pub(crate) fn there(&self) -> &str {
+        self.gateways.last().unwrap()
+    }
+
+    pub(crate) async fn end(self) {
+        for tasks in &self.gateway_tasks {
+            assert!(tasks.finish(GRACE).await, "the gateway ends");
+        }
+        for part in &self.room_services {
+            assert!(part.tasks.finish(GRACE).await, "the room service ends");
+        }
+    }
+}
+
+async fn start_gateway(flags: &[&str], upstream: Option<Upstream>, tasks: &Tasks) -> String {
+    let flags = ["gateway", "--drain", "200ms", "--web-root", "/nonexistent"].iter().chain(flags);
+    let settings = gateway::config::Settings::parse_from(flags);
+    let upstream = upstream.unwrap_or_else(|| Upstream::from_settings(&settings));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (health, mine) = (Health::default(), tasks.clone());
+    let watched = health.clone();
+    tasks.spawn("gateway", async move {
+        Gateway::serve(settings, upstream, listener, health, mine).await.unwrap();
+    });
+    // Before it has begun it says nothing; `Browser::connect` waits until it takes sessions.
+    eventually("the gateway is ready", async || watched.check().ok()).await;
+    address
+}
+
+fn room_service_settings(redis_url: Option<String>) -> room_service::config::Settings {
+    let mut settings = room_service::config::Settings::parse_from([
+        "room-service",
+        "--leave-grace",
+        "300ms",
+        "--drain",
+        "1s",
+    ]);
+    settings.redis_url = redis_url;
+    settings.token_secret = Some("a secret of the tests".to_owned());
+    settings
+}
