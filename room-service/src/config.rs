@@ -75,7 +75,7 @@ pub struct Settings {
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rooms_per_session: u32,
 
-    /// How many bots may be connected at once to this service. Each may hold a megabyte of unread frames.
+    /// How many bots may be connected at once to this service. Each may hold 8 MiB of unread frames.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_MAX_BOTS", default_value_t = 1000)]
     pub max_bots: usize,
 

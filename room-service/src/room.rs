@@ -17,7 +17,7 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use proto::chat::v1::{
-    Head, Joined, Member, MembersPage, Message, Position, ServerFrame, server_frame::Body,
+    Head, Joined, Member, MembersPage, Message, Position, Presence, ServerFrame, server_frame::Body,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -442,6 +442,14 @@ impl Room {
             // What is missing shows at the next beacon, and the gateway asks again.
             Err(error) => self.fall_behind(&error),
         }
+        // Who came while nobody told this Link. Who went shows in the count.
+        let presence = Presence {
+            room: self.id.to_string(),
+            joined: self.roster.page("", MAX_MEMBERS),
+            left: Vec::new(),
+            member_count: self.roster.count(),
+        };
+        ear.listener.event(&self.id, &ServerFrame::event(Body::Presence(presence)), None);
         self.seat(ear, seats);
     }
 

@@ -55,11 +55,11 @@ impl Browser {
 
     /// Sends until it is acknowledged.
     pub async fn send(&mut self, room: &str, client_id: &str, text: &str) -> Sent {
-        let send =
+        let ask =
             SendRequest { room: room.to_owned(), client_id: client_id.to_owned(), text: text.to_owned() };
         let end = tokio::time::Instant::now() + PATIENCE;
         loop {
-            match self.ask(Ask::Send(send.clone())).await {
+            match self.ask(Ask::Send(ask.clone())).await {
                 Heard::Sent(sent) => return sent,
                 Heard::Error(error) if error.retryable && tokio::time::Instant::now() < end => {
                     let pause = u64::from(error.retry_after_ms.max(20));

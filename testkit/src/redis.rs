@@ -1,6 +1,6 @@
 //! A private Redis of one test.
 
-use std::process::Stdio;
+use std::{fmt::Write as _, process::Stdio};
 
 use tempfile::TempDir;
 use tokio::{
@@ -64,7 +64,7 @@ impl RedisServer {
         let mut socket = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
         let mut request = format!("*{}\r\n", words.len());
         for word in words {
-            request += &format!("${}\r\n{word}\r\n", word.len());
+            write!(request, "${}\r\n{word}\r\n", word.len()).ok()?;
         }
         socket.write_all(request.as_bytes()).await.ok()?;
         socket.write_all(b"*1\r\n$4\r\nQUIT\r\n").await.ok()?;

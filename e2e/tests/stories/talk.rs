@@ -59,9 +59,9 @@ async fn who_comes_and_goes_is_seen(world: World) {
     assert_eq!((went.left, went.member_count), (vec![bob_is.id.clone()], 1));
 
     bob.join("lobby", None).await;
-    assert_eq!(presence(&mut ada).await.joined, [bob_is.clone()]);
+    assert_eq!(presence(&mut ada).await.joined, vec![bob_is.clone()]);
     bob.close().await;
-    assert_eq!(presence(&mut ada).await.left, [bob_is.id.clone()], "a goodbye is heard at once");
+    assert_eq!(presence(&mut ada).await.left, vec![bob_is.id.clone()], "a goodbye is heard at once");
 
     let (mut lost, lost_is) = Browser::guest(world.there()).await;
     lost.join("lobby", None).await;

@@ -1,6 +1,6 @@
 //! The store of many processes: Redis through fred, one Lua script a step.
 //!
-//! The only file that knows fred. Its keys, as `redis-cli` sees them (the braces are Redis' hash tag, so that a
+//! With `redis/subscriptions.rs` the only place that knows fred. Its keys, as `redis-cli` sees them (the braces are Redis' hash tag, so that a
 //! room lives in one slot):
 //!
 //! | key | type | holds |
