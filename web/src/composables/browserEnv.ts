@@ -1,0 +1,45 @@
+/** What the connection needs of the browser, and the moments at which it should act. */
+import type { Env, Socket } from '../protocol/connection.ts'
+
+const TOKEN_KEY = 'parlor.token'
+
+export function browserEnv(): Env {
+  const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:'
+  return {
+    // A WebSocket is more than a Socket, but TypeScript minds the `this` of its handlers.
+    open: () => new WebSocket(`${scheme}//${location.host}/ws`, 'chat.v1.json') as unknown as Socket,
+    now: () => Date.now(),
+    random: () => Math.random(),
+    online: () => navigator.onLine,
+    after(ms, run) {
+      const timer = setTimeout(run, ms)
+      return () => clearTimeout(timer)
+    },
+    token: {
+      get: () => localStorage.getItem(TOKEN_KEY) ?? '',
+      set: (token) => (token ? localStorage.setItem(TOKEN_KEY, token) : localStorage.removeItem(TOKEN_KEY)),
+    },
+  }
+}
+
+/** Tells when the page may be back in touch (`wake`), is out of it, or goes away. Returns what undoes this. */
+export function onWake(on: { wake(): void; offline(): void; leave(): void }): () => void {
+  const visible = () => {
+    if (document.visibilityState === 'visible') on.wake()
+  }
+  const back = (event: PageTransitionEvent) => {
+    if (event.persisted) on.wake()
+  }
+  window.addEventListener('online', on.wake)
+  window.addEventListener('offline', on.offline)
+  window.addEventListener('pagehide', on.leave)
+  window.addEventListener('pageshow', back)
+  document.addEventListener('visibilitychange', visible)
+  return () => {
+    window.removeEventListener('online', on.wake)
+    window.removeEventListener('offline', on.offline)
+    window.removeEventListener('pagehide', on.leave)
+    window.removeEventListener('pageshow', back)
+    document.removeEventListener('visibilitychange', visible)
+  }
+}

@@ -1,0 +1,251 @@
+/**
+ * The connection to a gateway: dials, says hello, comes back with backoff, moves without a gap when a gateway drains.
+ *
+ * Everything outside is injected (`Env`), so that tests run without a browser or a clock. What is said and heard in a
+ * room is `composables/useRoom.ts` and `timeline.ts`; a frame's shape is `frames.ts`.
+ */
+import { decode, encode, type Ask, type Body, type Failure } from './frames.ts'
+
+export type Status =
+  | { at: 'connecting' }
+  | { at: 'open' }
+  | { at: 'waiting'; until: number }
+  | { at: 'offline' }
+  | { at: 'closed'; reason: string }
+
+export interface Socket {
+  send(text: string): void
+  close(code: number): void
+  onopen: (() => void) | null
+  onmessage: ((event: { data: unknown }) => void) | null
+  onclose: ((event: { code: number; reason: string }) => void) | null
+}
+
+export interface Env {
+  open(): Socket
+  now(): number
+  random(): number
+  online(): boolean
+  after(ms: number, run: () => void): () => void
+  token: { get(): string; set(token: string): void }
+}
+
+export interface Handlers {
+  status(status: Status): void
+  /** A session is welcome: join on it. Until the promise settles, an older session stays. */
+  welcome(welcome: Extract<Body, { type: 'welcome' }>, ask: (ask: Ask) => Promise<Body>): Promise<void>
+  event(body: Body): void
+}
+
+const FIRST_BACKOFF_MS = 500
+const LONGEST_BACKOFF_MS = 30_000
+/** How long a reply may take before its frame counts as unanswered. */
+const REPLY_MS = 10_000
+/** Heartbeats that may fail to come before the connection counts as dead. */
+const SILENT_BEATS = 2.5
+const UNANSWERED: Failure = {
+  type: 'error',
+  code: 'UNAVAILABLE',
+  message: 'No answer came.',
+  retryable: true,
+  retryAfterMs: 0,
+}
+
+/** Full jitter: anything from nothing to the cap, so that a thousand browsers do not come back at once. */
+export function backoff(attempt: number, random: number): number {
+  return random * Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** attempt)
+}
+
+export function comesBack(code: number): boolean {
+  return !(code === 1007 || code === 1009 || (code >= 4500 && code <= 4999))
+}
+
+/** One WebSocket with a session on it. */
+class Session {
+  private readonly socket: Socket
+  private readonly env: Env
+  private readonly onEvent: (body: Body) => void
+  private lastId = 0
+  private readonly waiting = new Map<number, (body: Body) => void>()
+  private stopWatch = () => {}
+  private silentAfterMs = 60_000
+  over = false
+
+  constructor(env: Env, onOpen: () => void, onEvent: (body: Body) => void, onOver: (code: number, reason: string) => void) {
+    this.env = env
+    this.onEvent = onEvent
+    this.socket = env.open()
+    this.socket.onopen = onOpen
+    this.socket.onmessage = ({ data }) => this.hear(String(data))
+    this.socket.onclose = ({ code, reason }) => this.end(code, reason, onOver)
+    this.die = () => this.end(1006, '', onOver)
+    this.watch()
+  }
+
+  /** The connection is dead, whatever the socket thinks. */
+  readonly die: () => void
+
+  ask = (ask: Ask): Promise<Body> => {
+    if (this.over) return Promise.resolve(UNANSWERED)
+    const id = ++this.lastId
+    return new Promise((resolve) => {
+      const stop = this.env.after(REPLY_MS, () => this.answer(id, UNANSWERED))
+      this.waiting.set(id, (body) => {
+        stop()
+        resolve(body)
+      })
+      this.socket.send(encode(id, ask))
+    })
+  }
+
+  beatsEvery(seconds: number) {
+    this.silentAfterMs = seconds * 1000 * SILENT_BEATS
+    this.watch()
+  }
+
+  close() {
+    this.socket.close(1000)
+    this.end(1000, '', () => {})
+  }
+
+  private hear(text: string) {
+    if (this.over) return
+    this.watch()
+    const { id, body } = decode(text)
+    if (id > 0) this.answer(id, body)
+    else this.onEvent(body)
+  }
+
+  private answer(id: number, body: Body) {
+    const resolve = this.waiting.get(id)
+    this.waiting.delete(id)
+    resolve?.(body)
+  }
+
+  private watch() {
+    this.stopWatch()
+    this.stopWatch = this.env.after(this.silentAfterMs, this.die)
+  }
+
+  private end(code: number, reason: string, onOver: (code: number, reason: string) => void) {
+    if (this.over) return
+    this.over = true
+    this.stopWatch()
+    this.socket.onmessage = null
+    for (const id of [...this.waiting.keys()]) this.answer(id, UNANSWERED)
+    this.socket.close(1000)
+    onOver(code, reason)
+  }
+}
+
+export class Connection {
+  private readonly env: Env
+  private readonly handlers: Handlers
+  private current: Session | undefined
+  private next: Session | undefined
+  private attempt = 0
+  private cancelDial = () => {}
+  private stopped = false
+
+  constructor(env: Env, handlers: Handlers) {
+    this.env = env
+    this.handlers = handlers
+  }
+
+  /** Connects, or connects at once instead of waiting for the backoff. */
+  dialNow = () => {
+    this.stopped = false
+    this.attempt = 0
+    if (!this.current && !this.next) this.dial()
+  }
+
+  /** The browser says that it is offline. */
+  goneOffline = () => {
+    this.cancelDial()
+    this.next?.close()
+    this.next = undefined
+    this.current?.die()
+    this.handlers.status({ at: 'offline' })
+  }
+
+  ask = (ask: Ask): Promise<Body> => this.current?.ask(ask) ?? Promise.resolve(UNANSWERED)
+
+  /** Says goodbye: the room hears it at once. */
+  leave = () => {
+    this.stopped = true
+    this.cancelDial()
+    this.next?.close()
+    this.current?.close()
+    this.current = this.next = undefined
+  }
+
+  private dial() {
+    this.cancelDial()
+    if (!this.current) this.handlers.status({ at: 'connecting' })
+    const session: Session = new Session(
+      this.env,
+      () => void this.greet(session),
+      (body) => this.event(session, body),
+      (code, reason) => this.over(session, code, reason),
+    )
+    this.next = session
+  }
+
+  private async greet(session: Session): Promise<void> {
+    const token = this.env.token.get()
+    const reply = await session.ask({ hello: token ? { token } : {} })
+    if (session.over) return
+    if (reply.type === 'error') {
+      if (reply.code === 'UNAUTHENTICATED' && token) this.env.token.set('')
+      else if (!reply.retryable) return session.die()
+      this.env.after(Math.max(reply.retryAfterMs, reply.retryable ? 250 : 0), () => {
+        if (!session.over) void this.greet(session)
+      })
+      return
+    }
+    if (reply.type !== 'welcome') return session.die()
+    this.env.token.set(reply.token)
+    session.beatsEvery(reply.heartbeatSeconds)
+    await this.handlers.welcome(reply, session.ask)
+    if (session.over) return
+    // Only now is the older session let go: whatever it still brought was heard too.
+    const old = this.current
+    this.attempt = 0
+    this.current = session
+    if (this.next === session) this.next = undefined
+    old?.close()
+    this.handlers.status({ at: 'open' })
+  }
+
+  private event(session: Session, body: Body) {
+    if (body.type === 'move' && session === this.current && !this.next) {
+      this.cancelDial()
+      this.cancelDial = this.env.after(this.env.random() * body.withinSeconds * 1000, () => this.dial())
+    }
+    this.handlers.event(body)
+  }
+
+  private over(session: Session, code: number, reason: string) {
+    if (session === this.current) this.current = undefined
+    if (session === this.next) this.next = undefined
+    if (this.stopped || this.next) return
+    if (this.current) {
+      // The move failed; the older session lives, so nobody need know.
+      if (session !== this.current) this.cancelDial = this.env.after(this.wait(), () => this.dial())
+    } else if (!comesBack(code)) {
+      this.stopped = true
+      this.handlers.status({ at: 'closed', reason: reason || `The server ended the session (${code}).` })
+    } else if (!this.env.online()) {
+      this.handlers.status({ at: 'offline' })
+    } else {
+      const wait = this.wait()
+      this.handlers.status({ at: 'waiting', until: this.env.now() + wait })
+      this.cancelDial()
+      this.cancelDial = this.env.after(wait, () => this.dial())
+    }
+  }
+
+  private wait(): number {
+    return backoff(this.attempt++, this.env.random())
+  }
+}

@@ -1,0 +1,163 @@
+import { beforeEach, describe, expect, it, vi } from 'vitest'
+import { backoff, comesBack, Connection, type Socket, type Status } from '../src/protocol/connection.ts'
+import type { Body } from '../src/protocol/frames.ts'
+
+/** A gateway of which every socket is a script. */
+class Wire implements Socket {
+  onopen: Socket['onopen'] = null
+  onmessage: Socket['onmessage'] = null
+  onclose: Socket['onclose'] = null
+  sent: { id: number; [key: string]: unknown }[] = []
+  closed = 0
+  send(text: string) {
+    this.sent.push(JSON.parse(text))
+  }
+  close(code: number) {
+    this.closed ||= code
+  }
+  hear(frame: object) {
+    this.onmessage?.({ data: JSON.stringify(frame) })
+  }
+  async welcome() {
+    this.onopen?.()
+    await settle()
+    this.hear({ id: this.sent.at(-1)!.id, welcome: { member: { id: 'm' }, token: 'T', heartbeat_seconds: 10 } })
+    await settle()
+  }
+}
+
+const settle = () => vi.advanceTimersByTimeAsync(0)
+let wires: Wire[]
+let statuses: Status['at'][]
+let events: Body[]
+let token: string
+let online: boolean
+
+function connect() {
+  const connection = new Connection(
+    {
+      open: () => {
+        wires.push(new Wire())
+        return wires.at(-1)!
+      },
+      now: () => Date.now(),
+      random: () => 0.5,
+      online: () => online,
+      after: (ms, run) => {
+        const timer = setTimeout(run, ms)
+        return () => clearTimeout(timer)
+      },
+      token: { get: () => token, set: (fresh) => (token = fresh) },
+    },
+    {
+      status: (status) => statuses.push(status.at),
+      welcome: async () => {},
+      event: (body) => events.push(body),
+    },
+  )
+  connection.dialNow()
+  return connection
+}
+
+beforeEach(() => {
+  vi.useFakeTimers()
+  wires = []
+  statuses = []
+  events = []
+  token = ''
+  online = true
+})
+
+describe('a connection', () => {
+  it('says hello, keeps the token and is open', async () => {
+    connect()
+    await wires[0]!.welcome()
+    expect(wires[0]!.sent).toEqual([{ id: 1, hello: {} }])
+    expect([token, statuses]).toEqual(['T', ['connecting', 'open']])
+  })
+
+  it('forgets a token that is refused and comes as a guest', async () => {
+    token = 'old'
+    connect()
+    wires[0]!.onopen?.()
+    await settle()
+    wires[0]!.hear({ id: 1, error: { code: 'UNAUTHENTICATED' } })
+    await vi.advanceTimersByTimeAsync(10)
+    expect(wires[0]!.sent[1]).toEqual({ id: 2, hello: {} })
+  })
+
+  it('comes back after a pause that grows until it is welcome', async () => {
+    connect()
+    for (const [n, pause] of [250, 500, 1000].entries()) {
+      wires[n]!.onclose?.({ code: 1006, reason: '' })
+      await vi.advanceTimersByTimeAsync(pause - 1)
+      expect(wires.length).toBe(n + 1)
+      await vi.advanceTimersByTimeAsync(1)
+      expect(wires.length).toBe(n + 2)
+    }
+    await wires[3]!.welcome()
+    wires[3]!.onclose?.({ code: 4001, reason: '' })
+    await vi.advanceTimersByTimeAsync(250)
+    expect(wires.length).toBe(5)
+  })
+
+  it('does not come back when it is told not to, until it is asked', async () => {
+    const connection = connect()
+    await wires[0]!.welcome()
+    wires[0]!.onclose?.({ code: 4502, reason: 'removed' })
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect([wires.length, statuses.at(-1)]).toEqual([1, 'closed'])
+    connection.dialNow()
+    expect(wires.length).toBe(2)
+  })
+
+  it('is dead after two and a half heartbeats of silence', async () => {
+    connect()
+    await wires[0]!.welcome()
+    await vi.advanceTimersByTimeAsync(24_000)
+    wires[0]!.hear({ heartbeat: {} })
+    await vi.advanceTimersByTimeAsync(24_900)
+    expect(statuses.at(-1)).toBe('open')
+    await vi.advanceTimersByTimeAsync(200)
+    expect(statuses.at(-1)).toBe('waiting')
+  })
+
+  it('moves without a gap: the old one is closed after the new one is welcome', async () => {
+    connect()
+    await wires[0]!.welcome()
+    wires[0]!.hear({ move: { within_seconds: 20 } })
+    await vi.advanceTimersByTimeAsync(10_000)
+    expect([wires.length, wires[0]!.closed]).toEqual([2, 0])
+    await wires[1]!.welcome()
+    expect([wires[0]!.closed, wires[1]!.closed]).toEqual([1000, 0])
+    expect(statuses).toEqual(['connecting', 'open', 'open'])
+  })
+
+  it('answers what was asked on a connection that broke', async () => {
+    const connection = connect()
+    await wires[0]!.welcome()
+    const reply = connection.ask({ leave: { room: 'lobby' } })
+    wires[0]!.onclose?.({ code: 1006, reason: '' })
+    expect(await reply).toMatchObject({ type: 'error', code: 'UNAVAILABLE', retryable: true })
+  })
+
+  it('does not dial while offline', async () => {
+    const connection = connect()
+    await wires[0]!.welcome()
+    online = false
+    connection.goneOffline()
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect([wires.length, statuses.at(-1)]).toEqual([1, 'offline'])
+    connection.dialNow()
+    expect(wires.length).toBe(2)
+  })
+})
+
+it('backs off with full jitter up to half a minute', () => {
+  expect([backoff(0, 1), backoff(3, 1), backoff(50, 1), backoff(5, 0)]).toEqual([500, 4000, 30_000, 0])
+})
+
+it('knows which closes are final', () => {
+  expect([1000, 1001, 1006, 4001, 4499, 5000].every(comesBack)).toBe(true)
+  expect([1007, 1009, 4500, 4501, 4502, 4999].some(comesBack)).toBe(false)
+})
