@@ -1,7 +1,7 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test web
+.PHONY: help run dev check test web
 
 help: ## Lists these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1	\2/' | expand -t 16
@@ -15,6 +15,9 @@ web: web/node_modules ## Builds the web client
 
 run: web ## Builds and starts the whole chat in one process, at http://127.0.0.1:3000
 	@echo "== building parlor"; cargo run --release
+
+dev: web ## Two gateways, two room services and a private Redis, for hacking
+	@tools/dev
 
 check: web/node_modules ## Format, lints, types and docs
 	@echo "== format"; cargo fmt --all --check
