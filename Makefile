@@ -27,9 +27,16 @@ check: web/node_modules ## Format, lints, types and docs
 	@echo "== web: generated types"; cd web && npm run --silent generate && git diff --exit-code --stat src/gen
 	@echo "== proto: lint"; cd web && npx --no-install buf lint ../proto
 
-test: web/node_modules ## All tests; installs redis-server from Debian's packages if it is missing and it may
-	@command -v redis-server >/dev/null || { echo "== installing redis-server"; \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server >/dev/null; } \
-		|| { echo "redis-server is needed for the tests: apt-get install redis-server"; exit 1; }
+# A test that needs a program from Debian's packages installs it where it may, else says what to install.
+define need
+	@command -v $(1) >/dev/null || { echo "== installing $(2)"; apt-get update -qq \
+		&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(2) >/dev/null; } \
+		|| { echo "$(1) is needed for the tests: apt-get install $(2)"; exit 1; }
+endef
+
+test: web ## All tests; installs redis-server and chromium from Debian's packages if they are missing and it may
+	$(call need,redis-server,redis-server)
+	$(call need,chromium,chromium fonts-noto-core fonts-noto-color-emoji)
 	@echo "== rust"; cargo test --workspace --locked
 	@echo "== web"; cd web && npm run --silent test
+	@echo "== browsers"; cargo build --workspace --bins --locked && cd web && npm run --silent e2e

@@ -1,0 +1,174 @@
+/** Stories in a real browser against the real stack: every message crosses both tiers. */
+import AxeBuilder from '@axe-core/playwright'
+import { expect, test, type Browser, type Page } from '@playwright/test'
+import { Stack } from './stack.ts'
+
+let stack: Stack
+let troubles: string[]
+
+test.beforeAll(async () => {
+  stack = await new Stack().start()
+})
+test.afterAll(async () => {
+  await stack.stop()
+})
+test.beforeEach(() => {
+  troubles = []
+})
+
+/** A person with a browser of their own, in `room` by way of a gateway. */
+async function person(browser: Browser, gateway: number, room: string, options = {}): Promise<Page> {
+  const page = await (await browser.newContext(options)).newPage()
+  return visit(page, gateway, room)
+}
+
+async function visit(page: Page, gateway: number, room: string): Promise<Page> {
+  const origin = stack.urls[gateway]!
+  page.on('pageerror', (error) => troubles.push(error.message))
+  page.on('dialog', (dialog) => troubles.push(`dialog: ${dialog.message()}`))
+  page.on('request', (request) => {
+    if (!request.url().startsWith(origin)) troubles.push(`request to ${request.url()}`)
+  })
+  page.on('console', (line) => {
+    if (line.text().includes('Content Security Policy')) troubles.push(line.text())
+  })
+  await page.goto(`${origin}/r/${room}`)
+  await expect(page.locator('li.member .tag', { hasText: 'you' })).toBeVisible()
+  return page
+}
+
+async function say(page: Page, text: string) {
+  await page.getByLabel('Your message').fill(text)
+  await page.getByLabel('Your message').press('Enter')
+}
+
+const texts = (page: Page) => page.locator('.message__text')
+const me = (page: Page) => page.locator('li.member', { hasText: 'you' }).locator('.member__name').innerText()
+const banner = (page: Page) => page.locator('.banner')
+
+test('two people on two gateways see each other come, talk, reload and leave', async ({ browser }) => {
+  const ada = await person(browser, 0, 'two')
+  const bob = await person(browser, 1, 'two')
+  await expect(ada.locator('li.member')).toHaveCount(2)
+  const bobsName = await me(bob)
+  await expect(ada.locator('li.member', { hasText: bobsName })).toBeVisible()
+  const picture = ada.locator('li.member img').first()
+  expect(await picture.evaluate((img: HTMLImageElement) => img.decode().then(() => img.naturalWidth))).toBeGreaterThan(0)
+
+  await say(ada, 'hello bob')
+  await say(bob, 'hello ada')
+  for (const page of [ada, bob]) await expect(texts(page)).toHaveText(['hello bob', 'hello ada'])
+  await expect(ada.getByLabel('Your message')).toHaveValue('')
+  await expect(ada.getByLabel('Your message')).toBeFocused()
+
+  await bob.reload()
+  await expect(texts(bob)).toHaveText(['hello bob', 'hello ada'])
+  expect(await me(bob)).toBe(bobsName)
+
+  await bob.close()
+  await expect(ada.locator('li.member')).toHaveCount(1)
+  expect(troubles).toEqual([])
+})
+
+test('two tabs are one member', async ({ browser }) => {
+  const ada = await person(browser, 0, 'tabs')
+  const tab = await visit(await ada.context().newPage(), 0, 'tabs')
+  await expect(tab.locator('li.member')).toHaveCount(1)
+  await expect(ada.locator('li.member')).toHaveCount(1)
+})
+
+test('Shift+Enter breaks the line, Enter sends, nothing sends nothing', async ({ browser }) => {
+  const ada = await person(browser, 0, 'keys')
+  const box = ada.getByLabel('Your message')
+  await box.press('Enter')
+  await box.pressSequentially('one')
+  await box.press('Shift+Enter')
+  await box.pressSequentially('two')
+  await box.press('Enter')
+  await expect(texts(ada)).toHaveText(['one\ntwo'])
+})
+
+test('what someone types is never markup', async ({ browser }) => {
+  const ada = await person(browser, 0, 'hostile')
+  const bob = await person(browser, 1, 'hostile')
+  const hostile = ['<img src=x onerror=alert(1)>', '<script>alert(1)</script>', '{{constructor.constructor("alert(1)")()}}']
+  for (const text of hostile) await say(ada, text)
+  for (const page of [ada, bob]) await expect(texts(page)).toHaveText(hostile)
+  expect(troubles).toEqual([])
+})
+
+test('older pages come without moving the reader, and new messages do not move them either', async ({ browser }) => {
+  const ada = await person(browser, 0, 'long')
+  for (let n = 1; n <= 130; n++) await say(ada, `line ${n}`)
+  await expect(texts(ada)).toHaveCount(130)
+  const bob = await person(browser, 1, 'long')
+  await expect(texts(bob)).toHaveCount(100)
+  await expect(texts(bob).last()).toBeInViewport()
+  const oldest = texts(bob).first()
+  await expect(oldest).toHaveText('line 31')
+  const scroller = bob.locator('.timeline__scroll')
+  await scroller.evaluate((box) => (box.scrollTop = 150))
+  const seen = bob.locator('.message__text', { hasText: /^line 40$/ })
+  const before = (await seen.boundingBox())!.y
+  await expect(texts(bob)).toHaveCount(130)
+  expect(Math.abs((await seen.boundingBox())!.y - before)).toBeLessThanOrEqual(2)
+
+  await say(ada, 'news')
+  await expect(bob.getByRole('button', { name: '1 new' })).toBeVisible()
+  expect(Math.abs((await seen.boundingBox())!.y - before)).toBeLessThanOrEqual(2)
+  await bob.getByRole('button', { name: '1 new' }).click()
+  await expect(texts(bob).last()).toBeInViewport()
+  await expect(bob.getByRole('button', { name: '1 new' })).toBeHidden()
+})
+
+test('a gateway is killed and comes back, and nothing is lost or doubled', async ({ browser }) => {
+  const ada = await person(browser, 0, 'killed')
+  const bob = await person(browser, 1, 'killed')
+  await say(bob, 'before')
+  await expect(texts(ada)).toHaveText(['before'])
+  await stack.gateways[0]!.kill()
+  await expect(banner(ada)).toBeVisible()
+  await say(bob, 'meanwhile')
+  await say(ada, 'from ada')
+  await stack.gateways[0]!.start()
+  await expect(banner(ada)).toBeHidden({ timeout: 40_000 })
+  for (const page of [ada, bob]) await expect(texts(page)).toHaveText(['before', 'meanwhile', 'from ada'])
+})
+
+test('a room service is killed and comes back, and the browser stays connected', async ({ browser }) => {
+  const ada = await person(browser, 0, 'service')
+  await stack.roomServices[0]!.kill()
+  await say(ada, 'patience')
+  await expect(ada.getByText('Sending…')).toBeVisible()
+  await stack.roomServices[0]!.start()
+  await expect(ada.getByText('Sending…')).toBeHidden()
+  await expect(texts(ada)).toHaveText(['patience'])
+  await expect(banner(ada)).toBeHidden()
+})
+
+test('the page works on a phone', async ({ browser }) => {
+  const ada = await person(browser, 0, 'phone', { viewport: { width: 1100, height: 700 } })
+  await ada.setViewportSize({ width: 390, height: 780 })
+  expect(await ada.evaluate(() => document.documentElement.scrollWidth <= innerWidth)).toBe(true)
+  const button = ada.getByRole('button', { name: '1 member' })
+  await expect(button).toHaveAttribute('aria-expanded', 'false')
+  await expect(ada.locator('li.member')).toBeHidden()
+  await button.click()
+  await expect(button).toHaveAttribute('aria-expanded', 'true')
+  await expect(ada.locator('li.member')).toBeVisible()
+})
+
+for (const colorScheme of ['light', 'dark'] as const) {
+  test(`axe finds nothing (${colorScheme}, with a banner, on a phone)`, async ({ browser }) => {
+    const ada = await person(browser, 0, `axe-${colorScheme}`, { colorScheme })
+    await say(ada, 'something to look at')
+    await expect(texts(ada)).toHaveCount(1)
+    const scan = async () => (await new AxeBuilder({ page: ada }).analyze()).violations.map(({ id, nodes }) => [id, nodes[0]?.html])
+    expect(await scan()).toEqual([])
+    await ada.setViewportSize({ width: 390, height: 780 })
+    expect(await scan()).toEqual([])
+    await ada.context().setOffline(true)
+    await expect(banner(ada)).toBeVisible()
+    expect(await scan()).toEqual([])
+  })
+}

@@ -1,0 +1,93 @@
+/** A real Parlor for one file of stories: two gateways, two room services, a private Redis, all on free ports. */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+
+const programs = resolve(process.env.CARGO_TARGET_DIR ?? '../target', 'debug')
+
+class Part {
+  private process: ChildProcess | undefined
+  private readonly program: string
+  private readonly args: string[]
+  private readonly probe: string
+
+  constructor(program: string, args: string[], probe: string) {
+    this.program = program
+    this.args = args
+    this.probe = probe
+  }
+
+  async start() {
+    this.process = spawn(this.program, this.args, { stdio: 'ignore' })
+    await eventually(`${this.program} is ready`, async () => !this.probe || (await fetch(this.probe)).ok)
+  }
+
+  async kill() {
+    const process = this.process
+    this.process = undefined
+    if (!process || process.exitCode !== null) return
+    const ended = new Promise((end) => process.once('exit', end))
+    process.kill('SIGKILL')
+    await ended
+  }
+}
+
+export class Stack {
+  readonly urls: string[] = []
+  readonly gateways: Part[] = []
+  readonly roomServices: Part[] = []
+  private redis: Part | undefined
+  private readonly folder = mkdtempSync(join(tmpdir(), 'parlor-'))
+
+  async start(): Promise<this> {
+    const redis = await freePort()
+    const args = ['--port', `${redis}`, '--bind', '127.0.0.1', '--save', '', '--dir', this.folder]
+    this.redis = new Part('redis-server', args, '')
+    await this.redis.start()
+    for (let n = 0; n < 2; n++) {
+      const [door, admin, browsers, gatewayAdmin] = [await freePort(), await freePort(), await freePort(), await freePort()]
+      const roomService = new Part(
+        join(programs, 'room-service'),
+        ['--listen', `127.0.0.1:${door}`, '--admin-listen', `127.0.0.1:${admin}`]
+          .concat(['--redis-url', `redis://127.0.0.1:${redis}`, '--leave-grace', '2s']),
+        `http://127.0.0.1:${admin}/readyz`,
+      )
+      const gateway = new Part(
+        join(programs, 'gateway'),
+        ['--listen', `127.0.0.1:${browsers}`, '--admin-listen', `127.0.0.1:${gatewayAdmin}`]
+          .concat(['--room-service', `http://127.0.0.1:${door}`, '--web-root', resolve('dist')]),
+        `http://127.0.0.1:${gatewayAdmin}/readyz`,
+      )
+      await roomService.start()
+      await gateway.start()
+      this.roomServices.push(roomService)
+      this.gateways.push(gateway)
+      this.urls.push(`http://127.0.0.1:${browsers}`)
+    }
+    return this
+  }
+
+  async stop() {
+    for (const part of [...this.gateways, ...this.roomServices, this.redis]) await part?.kill()
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+}
+
+async function eventually(what: string, probe: () => Promise<boolean>) {
+  for (const end = Date.now() + 20_000; Date.now() < end; ) {
+    if (await probe().catch(() => false)) return
+    await new Promise((next) => setTimeout(next, 50))
+  }
+  throw new Error(`not in 20 s: ${what}`)
+}
+
+function freePort(): Promise<number> {
+  return new Promise((done) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as AddressInfo
+      server.close(() => done(port))
+    })
+  })
+}
