@@ -91,3 +91,19 @@ async fn a_room_service_restarts_and_its_browsers_miss_nothing() {
     quiet.await;
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_holds_something_foreign_is_our_fault_and_says_so() {
+    let world = World::large().await;
+    let (mut ada, _) = Browser::guest(world.here()).await;
+    ada.join("lobby", None).await;
+    let redis = world.redis.as_ref().unwrap();
+    redis.ask(&["SET", "chat:{lobby}:messages", "not a sorted set"]).await;
+    let send = SendRequest { room: "lobby".into(), client_id: "c1".into(), text: "hi".into() };
+    let Heard::Error(error) = ada.ask(Ask::Send(send)).await else { panic!("a false ack") };
+    assert_eq!(error.code, "INTERNAL");
+    assert!(error.message.contains("i_"), "it repeats the id that the log has: {}", error.message);
+    redis.ask(&["DEL", "chat:{lobby}:messages"]).await;
+    assert_eq!(ada.send("lobby", "c2", "the session goes on").await.seq, 1);
+    world.end().await;
+}

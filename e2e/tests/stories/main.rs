@@ -1,6 +1,7 @@
 //! Stories about Parlor, each told in two worlds.
 #![allow(clippy::unwrap_used)]
 
+mod bots;
 mod errors;
 mod faults;
 mod talk;

@@ -1,0 +1,71 @@
+//! What whoever starts Parlor sees when it cannot start: one clear line for each reason.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    net::TcpListener,
+    process::{Command, Output},
+};
+
+fn parlor(flags: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_parlor")).args(flags).env_clear().output().unwrap()
+}
+
+fn lines(output: &Output) -> Vec<String> {
+    String::from_utf8(output.stderr.clone()).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn every_bad_setting_is_named_in_a_line_of_its_own_and_the_exit_code_is_64() {
+    let output = parlor(&[
+        "--gateway-listen",
+        "nowhere",
+        "--gateway-outbox-bytes=many",
+        "--room-service-leave-grace",
+        "0s",
+        "--room-service-redis-url",
+        "http://user:hunter2@host",
+    ]);
+    assert_eq!(output.status.code(), Some(64));
+    let lines = lines(&output);
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    for setting in [
+        "PARLOR_GATEWAY_LISTEN",
+        "PARLOR_GATEWAY_OUTBOX_BYTES",
+        "PARLOR_ROOM_SERVICE_LEAVE_GRACE",
+        "PARLOR_ROOM_SERVICE_REDIS_URL",
+    ] {
+        assert!(lines.iter().any(|line| line.starts_with(setting)), "{setting}: {lines:?}");
+    }
+    assert!(!lines.concat().contains("hunter2"), "a password is not repeated: {lines:?}");
+}
+
+#[test]
+fn an_unknown_flag_is_named() {
+    let output = parlor(&["--sugar"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(lines(&output)[0].contains("--sugar"));
+}
+
+#[test]
+fn a_port_in_use_is_one_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = parlor(&["--gateway-listen", &address]);
+    assert_eq!(output.status.code(), Some(1));
+    let lines = lines(&output);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("PARLOR_GATEWAY_LISTEN") && lines[0].contains(&address), "{lines:?}");
+}
+
+#[test]
+fn help_names_every_setting_with_its_variable() {
+    let help = String::from_utf8(parlor(&["--help"]).stdout).unwrap();
+    for name in [
+        "--gateway-web-root",
+        "PARLOR_GATEWAY_WEB_ROOT",
+        "--room-service-redis-url",
+        "PARLOR_ROOM_SERVICE_REDIS_URL",
+    ] {
+        assert!(help.contains(name), "{name}");
+    }
+}
