@@ -168,13 +168,12 @@ impl Hub {
         outbox.reply(frame);
     }
 
-    /// Hands a room's event to its sessions, but for `except`. Returns what to ask the room service for, if the event
+    /// Hands a room's event to its sessions. Returns what to ask the room service for, if the event
     /// does not continue what was handed on.
     pub(crate) fn event(
         &self,
         room_name: &str,
         frame: ServerFrame,
-        except: Number,
         position: Option<Position>,
     ) -> Option<RoomReplay> {
         let mut inner = self.lock();
@@ -208,9 +207,9 @@ impl Hub {
         }
         let event = Arc::new(Event::new(room_name, frame, before));
         let mut deliveries = 0;
-        for (number, seat) in &room.sessions {
+        for seat in room.sessions.values() {
             let heard = seq.is_some_and(|seq| seq <= seat.heard);
-            if !heard && *number != except && seat.outbox.event(&event) {
+            if !heard && seat.outbox.event(&event) {
                 deliveries += 1;
             }
         }
@@ -394,7 +393,7 @@ mod tests {
     fn say(hub: &Hub, epoch: &str, seq: u32) -> Option<RoomReplay> {
         let Position { epoch, seq, id } = place(epoch, seq);
         let message = Message { room: ROOM.into(), epoch, seq, id, ..Message::default() };
-        hub.event(ROOM, ServerFrame::event(Body::Message(message)), 0, None)
+        hub.event(ROOM, ServerFrame::event(Body::Message(message)), None)
     }
 
     fn head(epoch: &str, seq: u32) -> Vec<Head> {

@@ -459,11 +459,7 @@ impl Keeper {
             Some(Down::End(end)) => self.hub.end(end.session, Close::told(end.code, &end.reason)),
             Some(Down::Event(event)) if current => {
                 if let Some(frame) = event.frame {
-                    return self
-                        .hub
-                        .event(&event.room, frame, event.except, event.position)
-                        .into_iter()
-                        .collect();
+                    return self.hub.event(&event.room, frame, event.position).into_iter().collect();
                 }
             }
             Some(Down::Heads(heads)) if current => return self.hub.heads(heads.heads),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proto::{
-    chat::v1::{Joined, Left, Position, Refreshed, Sent, Typing, server_frame::Body},
+    chat::v1::{Joined, Left, Position, Refreshed, Sent, server_frame::Body},
     edge::v1::{LinkDrain, RoomReplay, link_response::Body as Down},
 };
 use serde_json::json;
@@ -33,17 +33,6 @@ async fn who_joins_late_does_not_hear_what_its_joined_told() {
     }
     ada.hear_messages(2..=4).await;
     bob.hear_messages([4]).await;
-}
-
-#[tokio::test]
-async fn whoever_is_typing_does_not_hear_it() {
-    let (world, mut link) = World::ready(|_| {}).await;
-    let (mut ada, ada_number) = world.member(&mut link, "lobby", 0).await;
-    let (mut bob, _) = world.member(&mut link, "lobby", 0).await;
-    link.event_but("lobby", Body::Typing(Typing::default()), ada_number, None).await;
-    link.message("lobby", 1).await;
-    ada.hear_messages([1]).await;
-    assert!(bob.hear().await["typing"].is_object());
 }
 
 #[tokio::test]
@@ -196,7 +185,7 @@ async fn a_room_that_starts_afresh_is_started_afresh_by_everyone_in_it() {
     let (mut ada, _) = world.member(&mut link, "lobby", 5).await;
     let afresh = Joined { epoch: "E2".into(), head: 2, ..joined("lobby", 0) };
     let position = Position { epoch: "E2".into(), seq: 2, id: "new2".into() };
-    link.event_but("lobby", Body::Joined(afresh), 0, Some(position.clone())).await;
+    link.event_at("lobby", Body::Joined(afresh), Some(position.clone())).await;
     let heard = ada.hear().await;
     assert!(heard.get("id").is_none() && heard["joined"].get("resumed").is_none(), "{heard}");
     let mut next = message("lobby", 3);

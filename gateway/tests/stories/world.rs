@@ -314,12 +314,11 @@ impl Link {
     }
 
     pub(crate) async fn event(&self, room: &str, body: Body) {
-        self.event_but(room, body, 0, None).await;
+        self.event_at(room, body, None).await;
     }
 
-    pub(crate) async fn event_but(&self, room: &str, body: Body, except: u64, position: Option<Position>) {
-        let event =
-            RoomEvent { room: room.to_owned(), frame: Some(ServerFrame::event(body)), except, position };
+    pub(crate) async fn event_at(&self, room: &str, body: Body, position: Option<Position>) {
+        let event = RoomEvent { room: room.to_owned(), frame: Some(ServerFrame::event(body)), position };
         self.say(Down::Event(event)).await;
     }
 

@@ -325,7 +325,7 @@ impl Listener for LinkDown {
 
     fn event(&self, room: &RoomId, frame: &ServerFrame, position: Option<&Position>) {
         let (frame, position) = (Some(frame.clone()), position.cloned());
-        self.send(Down::Event(RoomEvent { room: room.to_string(), frame, except: 0, position }));
+        self.send(Down::Event(RoomEvent { room: room.to_string(), frame, position }));
     }
 
     fn head(&self, room: &RoomId, head: Head) {

@@ -13,6 +13,8 @@ const UNSENT_MS = 10_000
 /** The least pause before a refused send is tried again. */
 const RETRY_MS = 400
 const OLDER_PAGE = 100
+/** The most members that one page brings; in a larger room the list is a part, and the count tells the rest. */
+const ROSTER_PAGE = 200
 
 export function useChat(room: string) {
   const state = shallowRef(emptyRoom(room))
@@ -22,10 +24,12 @@ export function useChat(room: string) {
   const loadingOlder = ref(false)
   let joining = false
   let sending = false
+  let readingRoster = false
 
   const act = (action: Action) => {
     state.value = reduce(state.value, action)
     if (state.value.hole) void fillHole()
+    if (action.type === 'presence') void checkRoster()
   }
 
   const connection = new Connection(browserEnv(), {
@@ -51,6 +55,16 @@ export function useChat(room: string) {
     joining = true
     await join(connection.ask)
     joining = false
+  }
+
+  /** Who left while the gateway was out of touch shows only in the count. */
+  async function checkRoster() {
+    const { members, memberCount } = state.value
+    if (readingRoster || members.size === memberCount || memberCount > ROSTER_PAGE) return
+    readingRoster = true
+    const reply = await connection.ask({ members: { room, limit: ROSTER_PAGE } })
+    if (reply.type === 'members') act(reply)
+    readingRoster = false
   }
 
   async function loadOlder() {
