@@ -394,12 +394,15 @@ impl Room {
         if !resume.resumed {
             return Ok((false, newest(self)));
         }
-        // The store may be ahead of what was handed on here; what is newer follows as events.
-        let until_head = |message: &Message| message.seq <= self.head;
-        if resume.standing.epoch != self.epoch || since.seq > self.head {
+        if resume.standing.epoch != self.epoch || resume.standing.head > self.head {
+            // The store is ahead of what was handed on here.
             self.catch_up().await;
+        }
+        if resume.standing.epoch != self.epoch || since.seq > self.head {
             return Ok((false, newest(self)));
         }
+        // What is newer than the head follows as events.
+        let until_head = |message: &Message| message.seq <= self.head;
         Ok((true, resume.messages.into_iter().filter(until_head).collect()))
     }
 

@@ -88,6 +88,44 @@ test('Shift+Enter breaks the line, Enter sends, nothing sends nothing', async ({
   await expect(texts(ada)).toHaveText(['one\ntwo'])
 })
 
+test('the whole chat by keyboard', async ({ browser }) => {
+  const ada = await person(browser, 0, 'keyboard')
+  await ada.keyboard.press('Tab')
+  await expect(ada.getByRole('link', { name: 'Skip to the message box' })).toBeFocused()
+  await ada.keyboard.press('Enter')
+  await expect(ada.getByLabel('Your message')).toBeFocused()
+  await ada.keyboard.type('typed')
+  await ada.keyboard.press('Enter')
+  await expect(texts(ada)).toHaveText(['typed'])
+  await ada.keyboard.press('Shift+Tab')
+  await expect(ada.getByRole('region', { name: 'Messages' })).toBeFocused()
+  await ada.keyboard.press('Shift+Tab')
+  await expect(ada.getByRole('navigation')).toBeFocused()
+})
+
+test('a screen reader hears new messages of others, and no history', async ({ browser }) => {
+  const ada = await person(browser, 0, 'spoken')
+  await say(ada, 'history')
+  await expect(texts(ada)).toHaveText(['history'])
+  const bob = await person(browser, 1, 'spoken')
+  await expect(texts(bob)).toHaveText(['history'])
+  await say(bob, 'mine')
+  await say(ada, 'news')
+  await expect(bob.getByRole('log')).toHaveText(/news$/)
+  await expect(bob.getByRole('log').locator('p')).toHaveCount(1)
+})
+
+test('what is refused can be discarded, and axe finds nothing in it', async ({ browser }) => {
+  const ada = await person(browser, 0, 'refused')
+  // Not blank for the page, but for the service: a space without a width.
+  await say(ada, '\u200b')
+  await expect(ada.getByText('Not sent: text: it is blank.')).toBeVisible()
+  await expect(ada.getByRole('button', { name: 'Retry' })).toBeHidden()
+  expect((await new AxeBuilder({ page: ada }).analyze()).violations).toEqual([])
+  await ada.getByRole('button', { name: 'Discard' }).click()
+  await expect(texts(ada)).toHaveCount(0)
+})
+
 test('what someone types is never markup', async ({ browser }) => {
   const ada = await person(browser, 0, 'hostile')
   const bob = await person(browser, 1, 'hostile')

@@ -133,30 +133,28 @@ async fn serve(
     let hello_due = sleep(HELLO_TIMEOUT);
     let mut beat = interval_at(Instant::now() + heartbeat, heartbeat);
     tokio::pin!(drained, hello_due);
-    let left = loop {
+    loop {
         tokio::select! {
-            () = down.outflow.broken.cancelled() => {
-                break false;
-            }
+            () = down.outflow.broken.cancelled() => break,
             () = &mut drained => {
                 down.outflow.fail(Status::unavailable("this room service is going away; connect to another"));
-                break false;
+                break;
             }
             () = &mut hello_due, if !session.is_welcome() => {
                 down.outflow.fail(Status::unauthenticated("no valid hello in 10 seconds"));
-                break false;
+                break;
             }
             _ = beat.tick() => down.beat(),
             frame = inbound.message() => match frame {
                 Ok(Some(frame)) => session.handle(frame).await,
-                // The bot closed its side; a lost one shows as an error, or as nothing at all.
-                Ok(None) => break true,
-                Err(_) => break false,
+                // HTTP/2 does not tell a bot that is done from one that was lost: both have the grace to come back.
+                // Who means to leave says `leave`.
+                Ok(None) | Err(_) => break,
             },
         }
-    };
+    }
     metrics::gauge!("parlor_room_service_bots").decrement(1);
-    session.end(left).await;
+    session.end(false).await;
 }
 
 /// The way down to one bot.
