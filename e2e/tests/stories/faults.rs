@@ -1,7 +1,10 @@
 //! What fails behind the gateway does not close browsers, and loses nothing.
 
+use clap::Parser as _;
 use proto::chat::v1::{SendRequest, client_frame::Body as Ask, server_frame::Body as Heard};
-use testkit::{Browser, eventually};
+use room_service::{Service, config::Settings, open_store};
+use runtime::{Health, Tasks};
+use testkit::{Browser, PATIENCE, RedisServer, eventually};
 use tokio::time::Instant;
 
 use crate::world::World;
@@ -106,4 +109,26 @@ async fn a_room_that_holds_something_foreign_is_our_fault_and_says_so() {
     redis.ask(&["DEL", "chat:{lobby}:messages"]).await;
     assert_eq!(ada.send("lobby", "c2", "the session goes on").await.seq, 1);
     world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_is_away_at_the_start_is_waited_for() {
+    let mut redis = RedisServer::start().await;
+    redis.kill().await;
+    let (health, tasks) = (Health::default(), Tasks::default());
+    let settings = Settings::parse_from(["room-service", "--redis-url", &redis.url()]);
+    let (store, feed) = open_store(&settings, &health, &tasks).unwrap();
+    let (starting_health, starting_tasks) = (health.clone(), tasks.clone());
+    let starting = tokio::spawn(async move {
+        Service::start(settings, store, feed, &starting_health, &starting_tasks).await.is_some()
+    });
+    let why = eventually("it says why it is not ready", async || {
+        health.check().err().filter(|why| why.contains("no connection"))
+    })
+    .await;
+    assert!(why.starts_with("redis: "), "{why}");
+    redis.restart().await;
+    assert!(starting.await.unwrap());
+    eventually("it is ready", async || health.check().ok()).await;
+    assert!(tasks.finish(PATIENCE).await);
 }
