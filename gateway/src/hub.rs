@@ -151,13 +151,18 @@ impl Hub {
             Some(Body::Left(left)) => inner.remove(number, &left.room),
             Some(Body::Joined(joined)) => {
                 let room_name = joined.room.clone();
-                let position = position.unwrap_or_else(|| end_of(joined));
+                let end = end_of(joined);
+                let position = position.unwrap_or_else(|| end.clone());
+                let partial = end.seq < position.seq;
                 let queued = match frame.body {
                     Some(Body::Joined(joined)) if calls::is_catch_up(frame.id) => {
                         outbox.missed(frame.id, joined)
                     }
                     body => outbox.reply(ServerFrame { id: frame.id, body }),
                 };
+                if queued && partial {
+                    outbox.fall_behind(&room_name.as_str().into(), Arc::new(end));
+                }
                 if queued {
                     inner.seat(number, outbox, &room_name, position);
                 }

@@ -107,7 +107,7 @@ impl Service {
             Some(secret) => secret.clone(),
             None => shared_secret(&*store, tasks).await?,
         };
-        let limits = Limits { page: settings.history_page, history_max: settings.history_max };
+        let limits = Limits { page: settings.history_page };
         let rooms = Rooms::start(store.clone(), feed, limits, tasks);
         let presence =
             Presence::start(store.clone(), rooms.clone(), settings.lease_ttl, settings.leave_grace, tasks);

@@ -16,6 +16,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
+use prost::Message as _;
 use proto::chat::v1::{
     Head, Joined, Member, MembersPage, Message, Position, Presence, ServerFrame, server_frame::Body,
 };
@@ -27,11 +28,16 @@ use tokio::{
 use crate::{
     ids::{RoomId, SessionName},
     roster::Roster,
-    store::{Arrival, Published, RosterChange, Seat, Standing, Store, StoreError},
+    store::{Arrival, Published, Resume, RosterChange, Seat, Standing, Store, StoreError},
 };
 
 /// How many messages the tail holds: what most joins and returns need, without asking the store.
 const TAIL: usize = 256;
+/// How much of what a session missed is told at once: messages, and bytes of them. What comes after is asked for again,
+/// so that nobody's long absence fills a stream that others share.
+const CHUNK: (u32, usize) = (1000, 1 << 20);
+/// How many chunks a Link is told again at once. It asks again for the rest.
+const REPLAY_CHUNKS: usize = 8;
 /// How many members `joined` and a page of `members` bring at most.
 pub(crate) const MAX_MEMBERS: usize = 200;
 /// How long a room stays after its last listener left. A reload finds it warm.
@@ -47,6 +53,8 @@ pub trait Listener: Send + Sync + 'static {
     fn event(&self, room: &RoomId, frame: &ServerFrame, position: Option<&Position>);
     /// Where a room with sessions here stands, as read from the store.
     fn head(&self, room: &RoomId, head: Head);
+    /// Whether a session that was told only the beginning of what it missed is seen to from the other side.
+    fn catches_up(&self) -> bool;
 }
 
 /// Names a listener.
@@ -103,7 +111,6 @@ pub(crate) struct Inbox {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) page: u32,
-    pub(crate) history_max: u32,
 }
 
 struct Present {
@@ -260,27 +267,36 @@ impl Room {
 
     /// Reads what came after the head, and the roster, from the store.
     async fn catch_up(&mut self) {
-        let since = self.position();
-        match self.store.resume(&self.id, &since, self.limits.history_max, self.limits.page).await {
-            Ok(resume) => {
-                self.behind = false;
-                let new_epoch = resume.standing.epoch != self.epoch;
-                self.epoch = resume.standing.epoch;
-                if resume.resumed {
-                    for message in resume.messages {
-                        self.hand_on(message);
-                    }
-                } else {
-                    self.start_afresh(resume.standing.head, resume.messages);
+        loop {
+            let resume = match self.resume(&self.position()).await {
+                Ok(resume) => resume,
+                Err(error) => return self.fall_behind(&error),
+            };
+            self.behind = false;
+            let new_epoch = resume.standing.epoch != self.epoch;
+            self.epoch = resume.standing.epoch;
+            let told = !resume.messages.is_empty();
+            if resume.resumed {
+                for message in resume.messages {
+                    self.hand_on(message);
                 }
-                if new_epoch {
-                    tracing::info!(room = %self.id, resumed = resume.resumed, "a new epoch began");
-                    self.put_sessions_back().await;
-                }
+            } else {
+                self.start_afresh(resume.standing.head, resume.messages);
             }
-            Err(error) => return self.fall_behind(&error),
+            if new_epoch {
+                tracing::info!(room = %self.id, resumed = resume.resumed, "a new epoch began");
+                self.put_sessions_back().await;
+            }
+            if self.head >= resume.standing.head || !told {
+                break;
+            }
         }
         self.read_roster().await;
+    }
+
+    /// The next chunk after `since`, or the newest page.
+    async fn resume(&self, since: &Position) -> Result<Resume, StoreError> {
+        self.store.resume(&self.id, since, CHUNK.0, self.limits.page).await
     }
 
     /// The numbers that the listeners know mean nothing any more.
@@ -288,7 +304,7 @@ impl Room {
         metrics::counter!("parlor_room_service_rooms_afresh_total").increment(1);
         self.head = head;
         self.tail = messages.into();
-        let joined = self.joined(false, self.tail.iter().cloned().collect(), None);
+        let joined = self.joined(false, self.newest(), None);
         self.tell(&ServerFrame::event(Body::Joined(joined)), Some(&self.position()));
     }
 
@@ -373,37 +389,73 @@ impl Room {
                 return;
             }
         };
-        let joined = self.joined(resumed, messages, Some(&join.seat.member));
+        let told = match join.since {
+            Some(since) if resumed => messages.last().map_or(since, place),
+            _ => self.position(),
+        };
+        let joined = Joined { head: told.seq, ..self.joined(resumed, messages, Some(&join.seat.member)) };
         let frame = ServerFrame::reply(join.frame_id, Body::Joined(joined));
         join.ear.listener.reply(join.session, frame, Some(self.position()));
+        if !join.ear.listener.catches_up() {
+            self.tell_again(&*join.ear.listener, told, usize::MAX).await;
+        }
         self.seat(join.ear, [join.seat]);
         let _ = join.done.send(Ok(()));
     }
 
-    /// What a session with this position is to be given: all it missed (true), or the newest page.
+    /// What a session with this position is to be given: a chunk of what it missed (true), or the newest page.
     async fn missed(&mut self, since: Option<&Position>) -> Result<(bool, Vec<Message>), StoreError> {
-        let newest = |room: &Self| {
-            let page = room.limits.page as usize;
-            room.tail.iter().skip(room.tail.len().saturating_sub(page)).cloned().collect()
-        };
-        let Some(since) = since else { return Ok((false, newest(self))) };
+        let Some(since) = since else { return Ok((false, self.newest())) };
         if let Some(messages) = self.recent_after(since) {
-            return Ok((true, messages));
+            return Ok((true, first_chunk(messages)));
         }
-        let resume = self.store.resume(&self.id, since, self.limits.history_max, self.limits.page).await?;
+        let resume = self.resume(since).await?;
         if !resume.resumed {
-            return Ok((false, newest(self)));
+            return Ok((false, self.newest()));
         }
         if resume.standing.epoch != self.epoch || resume.standing.head > self.head {
             // The store is ahead of what was handed on here.
             self.catch_up().await;
         }
         if resume.standing.epoch != self.epoch || since.seq > self.head {
-            return Ok((false, newest(self)));
+            return Ok((false, self.newest()));
         }
         // What is newer than the head follows as events.
-        let until_head = |message: &Message| message.seq <= self.head;
-        Ok((true, resume.messages.into_iter().filter(until_head).collect()))
+        let until_head = resume.messages.into_iter().filter(|message| message.seq <= self.head);
+        Ok((true, first_chunk(until_head.collect())))
+    }
+
+    /// The newest page.
+    fn newest(&self) -> Vec<Message> {
+        let page = self.tail.iter().rev().take(self.limits.page as usize);
+        let mut messages: Vec<Message> = within_bytes(page.cloned()).collect();
+        messages.reverse();
+        messages
+    }
+
+    /// Tells one listener what came after `since`, as events, in at most so many chunks.
+    async fn tell_again(&mut self, listener: &dyn Listener, mut since: Position, chunks: usize) {
+        for _ in 0..chunks {
+            if since.seq == self.head && since.epoch == self.epoch {
+                return;
+            }
+            match self.missed(Some(&since)).await {
+                Ok((true, messages)) => {
+                    let Some(last) = messages.last() else { return };
+                    since = place(last);
+                    for message in messages {
+                        listener.event(&self.id, &ServerFrame::event(Body::Message(message)), None);
+                    }
+                }
+                Ok((false, messages)) => {
+                    let joined = self.joined(false, messages, None);
+                    let frame = ServerFrame::event(Body::Joined(joined));
+                    return listener.event(&self.id, &frame, Some(&self.position()));
+                }
+                // What is missing shows at the next beacon, and is asked for again.
+                Err(error) => return self.fall_behind(&error),
+            }
+        }
     }
 
     /// What came after `since`, if the tail alone can prove it.
@@ -428,23 +480,7 @@ impl Room {
     }
 
     async fn replay(&mut self, ear: Ear, seats: Vec<Seat>, since: Position) {
-        match self.missed(Some(&since)).await {
-            Ok((true, messages)) => {
-                for message in messages {
-                    ear.listener.event(&self.id, &ServerFrame::event(Body::Message(message)), None);
-                }
-            }
-            Ok((false, messages)) => {
-                let joined = self.joined(false, messages, None);
-                ear.listener.event(
-                    &self.id,
-                    &ServerFrame::event(Body::Joined(joined)),
-                    Some(&self.position()),
-                );
-            }
-            // What is missing shows at the next beacon, and the gateway asks again.
-            Err(error) => self.fall_behind(&error),
-        }
+        self.tell_again(&*ear.listener, since, REPLAY_CHUNKS).await;
         // Who came while nobody told this Link. Who went shows in the count.
         let presence = Presence {
             room: self.id.to_string(),
@@ -491,6 +527,26 @@ impl Room {
         let id = self.tail.back().map(|message| message.id.clone()).unwrap_or_default();
         Position { epoch: self.epoch.clone(), seq: self.head, id }
     }
+}
+
+fn place(message: &Message) -> Position {
+    Position { epoch: message.epoch.clone(), seq: message.seq, id: message.id.clone() }
+}
+
+fn first_chunk(messages: Vec<Message>) -> Vec<Message> {
+    within_bytes(messages.into_iter()).collect()
+}
+
+/// Messages until a chunk is full; the first one always.
+fn within_bytes(messages: impl Iterator<Item = Message>) -> impl Iterator<Item = Message> {
+    let mut bytes = 0;
+    messages
+        .enumerate()
+        .take_while(move |(n, message)| {
+            bytes += message.encoded_len();
+            *n == 0 || bytes <= CHUNK.1
+        })
+        .map(|(_, message)| message)
 }
 
 async fn until(moment: Option<Instant>) {

@@ -106,7 +106,7 @@ pub struct Arrival {
 pub struct Resume {
     /// Where the room stands now.
     pub standing: Standing,
-    /// True: `messages` is all that came after the position. False: it is the newest page.
+    /// True: `messages` is what came after the position, up to the limit. False: it is the newest page.
     pub resumed: bool,
     /// Oldest first.
     pub messages: Vec<Message>,
@@ -204,10 +204,10 @@ pub trait Store: Send + Sync + 'static {
     /// Tells the room that a member is writing. Keeps nothing.
     async fn typing(&self, room: &RoomId, member: &Member) -> Result<(), StoreError>;
 
-    /// What came after `since`, if that can be proved, else the newest `page` messages.
+    /// The first `limit` of what came after `since`, if nothing of it is missing, else the newest `page` messages.
     ///
-    /// It is proved if the epoch is the same and the next message is still kept, or if the message kept at that
-    /// number bears that id; and if no more than `limit` messages came after.
+    /// Nothing is missing if the epoch is the same, or the message kept at that number bears that id, and all that
+    /// came after is still kept.
     async fn resume(
         &self,
         room: &RoomId,

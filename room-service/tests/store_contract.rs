@@ -160,7 +160,7 @@ async fn a_position_is_honoured_if_it_can_be_proved_and_only_then(world: World) 
         (position("other", 6, at(6)), 10, Some(vec![7, 8])),
         (position("other", 6, at(5)), 10, None),
         (position("other", 6, ""), 10, None),
-        (position(epoch, 4, at(4)), 3, None),
+        (position(epoch, 4, at(4)), 3, Some(vec![5, 6, 7])),
     ] {
         let resume = world.store.resume(&lobby(), &since, limit, 2).await.unwrap();
         let seqs: Vec<u32> = resume.messages.iter().map(|message| message.seq).collect();

@@ -13,6 +13,7 @@ crate::stories! {
     who_comes_and_goes_is_seen
     two_tabs_are_one_member_and_a_reload_makes_no_noise
     coming_back_brings_what_was_missed_and_nothing_else
+    a_long_absence_is_told_in_parts_and_harms_nobody
     a_repeated_send_through_another_gateway_is_one_message
     history_pages_to_the_beginning
     a_member_who_writes_is_seen_writing
@@ -132,6 +133,33 @@ async fn coming_back_brings_what_was_missed_and_nothing_else(world: World) {
         assert!(!joined.resumed);
         assert_eq!(joined.messages.len(), 5, "the newest page");
     }
+    world.end().await;
+}
+
+async fn a_long_absence_is_told_in_parts_and_harms_nobody(world: World) {
+    let (mut ada, welcome) = Browser::guest(world.here()).await;
+    ada.join("lobby", None).await;
+    let seen = ada.send("lobby", "c0", "seen").await;
+    drop(ada);
+    // Three times what one frame brings at most, and more than a gateway lets wait for one session.
+    let long = "x".repeat(8000);
+    let (mut bob, _) = Browser::guest(world.here()).await;
+    bob.join("lobby", None).await;
+    for n in 1..=400 {
+        bob.send("lobby", &format!("b{n}"), &long).await;
+    }
+    let mut ada = Browser::connect(world.here()).await;
+    ada.hello(&welcome.token).await;
+    let since = Position { epoch: seen.epoch, seq: seen.seq, id: seen.id };
+    let joined = ada.join("lobby", Some(since)).await;
+    assert!(joined.resumed);
+    assert!(joined.messages.len() < 200, "a part: {}", joined.messages.len());
+    assert_eq!(joined.messages.last().unwrap().seq, joined.head);
+    for seq in joined.head + 1..=401 {
+        assert_eq!(ada.message().await.seq, seq);
+    }
+    bob.send("lobby", "last", "and on it goes").await;
+    assert_eq!(ada.message().await.seq, 402);
     world.end().await;
 }
 

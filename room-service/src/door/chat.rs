@@ -181,6 +181,10 @@ impl Listener for BotDown {
         self.outflow.push(frame.clone());
     }
 
+    fn catches_up(&self) -> bool {
+        false
+    }
+
     fn head(&self, room: &RoomId, head: Head) {
         self.heads.lock().unwrap_or_else(PoisonError::into_inner).insert(room.clone(), head);
     }

@@ -328,6 +328,10 @@ impl Listener for LinkDown {
         self.send(Down::Event(RoomEvent { room: room.to_string(), frame, position }));
     }
 
+    fn catches_up(&self) -> bool {
+        true
+    }
+
     fn head(&self, room: &RoomId, head: Head) {
         self.heads.lock().unwrap_or_else(PoisonError::into_inner).insert(room.clone(), head);
     }

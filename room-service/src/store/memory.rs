@@ -98,15 +98,16 @@ impl Room {
         self.messages.iter().skip(self.messages.len().saturating_sub(page)).cloned().collect()
     }
 
-    /// All after `since`, if it can be proved that this is all.
+    /// The first `limit` after `since`, if nothing of it is missing.
     fn after(&self, since: &Position, limit: u32) -> Option<Vec<Message>> {
         let missed = self.head.checked_sub(since.seq)?;
         let kept = u32::try_from(self.messages.len()).expect("history is bounded by a u32");
         let same = since.epoch == self.epoch
             || since.seq == 0
             || self.messages.iter().any(|message| message.seq == since.seq && message.id == since.id);
-        let all_kept = missed <= kept && missed <= limit;
-        (same && all_kept).then(|| self.newest(missed))
+        let mut messages = (same && missed <= kept).then(|| self.newest(missed))?;
+        messages.truncate(usize::try_from(limit).expect("a u32 fits a usize"));
+        Some(messages)
     }
 
     fn remove(&mut self, session: &SessionName, edge: &EdgeId) -> Option<String> {

@@ -3,7 +3,7 @@
 -- ARGV  3 the page: how many messages at most
 --       4 what: 'before' a number (5, exclusive; 0: from the newest on); 'since' a position; 'all', with the members;
 --         or 'nothing', only where it stands
---       for 'since': 5 its seq  6 its epoch  7 its id  8 the most that may have been missed
+--       for 'since': 5 its seq  6 its epoch  7 its id  8 how many messages after it at most
 -- Returns epoch, head, roster version, whether 'since' is proved, the messages with their scores, the members.
 
 local page, what = tonumber(ARGV[3]), ARGV[4]
@@ -15,7 +15,7 @@ end
 
 -- Is everything after this position still kept, and was it a position of this run, or of one that went on in it?
 local function proved(since_seq, since_epoch, since_id)
-  if since_seq > seq or seq - since_seq > tonumber(ARGV[8]) then
+  if since_seq > seq then
     return false
   end
   if since_epoch ~= epoch and since_seq > 0 then
@@ -38,6 +38,7 @@ end
 local since_seq = tonumber(ARGV[5])
 if proved(since_seq, ARGV[6], ARGV[7]) then
   -- Newest first, like the pages.
-  return { epoch, seq, roster, 1, redis.call('ZREVRANGEBYSCORE', messages, '+inf', '(' .. ARGV[5], 'WITHSCORES'), {} }
+  local last = since_seq + tonumber(ARGV[8])
+  return { epoch, seq, roster, 1, redis.call('ZREVRANGEBYSCORE', messages, last, '(' .. ARGV[5], 'WITHSCORES'), {} }
 end
 return { epoch, seq, roster, 0, newest_before(0), {} }
