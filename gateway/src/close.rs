@@ -66,11 +66,6 @@ impl Close {
     pub fn words(&self) -> &str {
         &self.words
     }
-
-    /// Whether a client should come back by itself.
-    pub fn comes_back(&self) -> bool {
-        matches!(self.code, 4000..=4499)
-    }
 }
 
 #[cfg(test)]
@@ -80,10 +75,10 @@ mod tests {
     #[test]
     fn only_what_passes_by_itself_asks_to_come_back() {
         for close in [DRAINING, SILENT, TOO_MANY_SESSIONS] {
-            assert!(close.comes_back(), "{close:?}");
+            assert!((4000..=4499).contains(&close.code()), "{close:?}");
         }
         for close in [BROKEN_FRAME, NOT_UTF8, TOO_BIG, WRONG_KIND, PING_FLOOD, NO_HELLO] {
-            assert!(!close.comes_back(), "{close:?}");
+            assert!(!(4000..=4499).contains(&close.code()), "{close:?}");
         }
     }
 

@@ -45,8 +45,8 @@ pub struct Settings {
     pub trusted_hops: usize,
 
     /// Bytes that one frame from a browser may have. The longest text fits several times; a longer frame closes
-    /// the session with 1009 before any of it is kept.
-    #[arg(long, env = "PARLOR_GATEWAY_MAX_FRAME_BYTES", default_value_t = 65_536)]
+    /// the session with 1009 before any of it is kept. At most 200,000, which a room service reads.
+    #[arg(long, env = "PARLOR_GATEWAY_MAX_FRAME_BYTES", default_value_t = 65_536, value_parser = frame_bytes)]
     pub max_frame_bytes: usize,
 
     /// Bytes that may wait for one session before it counts as a slow reader. Enough for a few seconds of a busy
@@ -90,8 +90,8 @@ pub struct Settings {
     pub hello_timeout: Duration,
 
     /// Frames of one session that may await their reply. A person needs one or two. When they are that many, the
-    /// session's socket is not read until one is answered.
-    #[arg(long, env = "PARLOR_GATEWAY_MAX_IN_FLIGHT", default_value_t = 8)]
+    /// session's socket is not read until one is answered. At least 1.
+    #[arg(long, env = "PARLOR_GATEWAY_MAX_IN_FLIGHT", default_value_t = 8, value_parser = at_least_one)]
     pub max_in_flight: usize,
 
     /// How long a frame may await its reply before it gets UNAVAILABLE, like `5s`.
@@ -155,6 +155,21 @@ impl FromStr for RoomServices {
             Ok(uri)
         };
         text.split(',').map(uri).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it is at least 1".to_owned()),
+        Ok(count) => Ok(count),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+fn frame_bytes(text: &str) -> Result<usize, String> {
+    match at_least_one(text)? {
+        bytes if bytes > 200_000 => Err("it is at most 200000".to_owned()),
+        bytes => Ok(bytes),
     }
 }
 

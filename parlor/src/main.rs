@@ -36,7 +36,7 @@ async fn run(
     let asked = asked_to_stop();
     let health = Health::default();
     // The gateway moves its browsers while the room service still serves it.
-    let (front, back) = (Tasks::default(), Tasks::default());
+    let (front, doors, back) = (Tasks::default(), Tasks::default(), Tasks::default());
 
     let listener = bind("PARLOR_GATEWAY_LISTEN", gateway.listen).await?;
     let bots = bind("PARLOR_ROOM_SERVICE_LISTEN", room_service.listen).await?;
@@ -52,9 +52,10 @@ async fn run(
     let durable = room_service.redis_url.is_some();
     let (dialled, links) = mpsc::channel::<io::Result<DuplexStream>>(WAITING_LINKS);
     let serving_rooms = {
-        let (health, back) = (health.clone(), back.clone());
+        let (health, doors, back) = (health.clone(), doors.clone(), back.clone());
         async move {
-            let Some(service) = Service::start(room_service, store, feed, &health, &back).await else {
+            let Some(service) = Service::start(room_service, store, feed, &health, &doors, &back).await
+            else {
                 return Ok(());
             };
             let links = ReceiverStream::new(links).boxed();
@@ -86,7 +87,7 @@ async fn run(
     let browsers = async {
         let served = serving_browsers.await;
         front.finish(GRACE).await;
-        back.stopping().cancel();
+        doors.stopping().cancel();
         served
     };
     let all = async { tokio::try_join!(browsers, serving_rooms) };

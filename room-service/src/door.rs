@@ -20,7 +20,7 @@ use crate::Service;
 impl Service {
     /// A stream that would have to move at once is better opened elsewhere.
     fn refuse_if_draining(&self) -> Result<(), Status> {
-        if self.tasks.stopping().is_cancelled() {
+        if self.doors.stopping().is_cancelled() {
             return Err(Status::unavailable("this room service is going away; use another"));
         }
         Ok(())

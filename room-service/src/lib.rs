@@ -32,13 +32,16 @@ use governor::{
 use proto::{
     chat::v1::chat_service_server::ChatServiceServer, edge::v1::edge_service_server::EdgeServiceServer,
 };
-pub use room::Listener;
 use runtime::{Fatal, Health, Tasks};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::Semaphore,
 };
-use tonic::transport::{Server, server::Connected};
+use tonic::{
+    server::NamedService as _,
+    transport::{Server, server::Connected},
+};
+use tonic_health::{ServingStatus, server::HealthReporter};
 
 use self::{
     config::Settings,
@@ -60,6 +63,10 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_
 const MAX_FRAME_BYTES: usize = 256 << 10;
 /// The longest headers that are read: a token fits.
 const MAX_HEADER_BYTES: u32 = 16 << 10;
+/// How often gRPC health learns what `/readyz` says.
+const HEALTH_BEAT: Duration = Duration::from_millis(500);
+/// How long sessions whose stream has ended may take to tell their rooms.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How often the rate limits of those who are silent are forgotten.
 const FORGET_LIMITS: Duration = Duration::from_mins(1);
 
@@ -75,6 +82,8 @@ pub struct Service {
     bots: Arc<Semaphore>,
     unary: DefaultKeyedRateLimiter<String>,
     listeners: AtomicU64,
+    /// The streams at the doors. They move before the rest ends.
+    doors: Tasks,
     tasks: Tasks,
 }
 
@@ -95,17 +104,20 @@ pub fn open_store(
 
 impl Service {
     /// Starts on `store`. Waits until the store gives the secret that signs tokens; nothing if asked to stop meanwhile.
+    ///
+    /// To end it, stop `doors`, wait for [`serve`], and then stop `tasks`, which the doors need to the last.
     pub async fn start(
         settings: Settings,
         store: Arc<dyn Store>,
         feed: Feed,
         health: &Health,
+        doors: &Tasks,
         tasks: &Tasks,
     ) -> Option<Arc<Self>> {
         health.unready("room service", "starting");
         let secret = match &settings.token_secret {
             Some(secret) => secret.clone(),
-            None => shared_secret(&*store, tasks).await?,
+            None => shared_secret(&*store, doors).await?,
         };
         let limits = Limits { page: settings.history_page };
         let rooms = Rooms::start(store.clone(), feed, limits, tasks);
@@ -117,6 +129,7 @@ impl Service {
             bots: Arc::new(Semaphore::new(settings.max_bots)),
             unary: RateLimiter::keyed(session::quota(settings.send_rate, settings.send_burst)),
             listeners: AtomicU64::new(1),
+            doors: doors.clone(),
             tasks: tasks.clone(),
             settings,
             store,
@@ -149,7 +162,7 @@ impl Service {
     }
 }
 
-async fn shared_secret(store: &dyn Store, tasks: &Tasks) -> Option<String> {
+async fn shared_secret(store: &dyn Store, doors: &Tasks) -> Option<String> {
     let fresh = draw("") + &draw("");
     let mut told = false;
     loop {
@@ -163,13 +176,13 @@ async fn shared_secret(store: &dyn Store, tasks: &Tasks) -> Option<String> {
             Err(error) => tracing::error!(%error, "cannot read the token secret"),
         }
         tokio::select! {
-            () = tasks.stopping().cancelled() => return None,
+            () = doors.stopping().cancelled() => return None,
             () = tokio::time::sleep(SECRET_RETRY) => {}
         }
     }
 }
 
-/// Serves both doors, gRPC health and reflection on what `incoming` brings, until the tasks stop and the streams have
+/// Serves both doors, gRPC health and reflection on what `incoming` brings, until the doors stop and the streams have
 /// moved or [`Settings::drain`] is over.
 pub async fn serve<Incoming, Connection>(
     service: Arc<Service>,
@@ -181,7 +194,7 @@ where
     Connection: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
-    reporter.set_serving::<ChatServiceServer<ChatDoor>>().await;
+    service.doors.spawn("grpc health", report_health(reporter, health.clone(), service.doors.clone()));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
         .build_v1()
@@ -191,7 +204,7 @@ where
     let edge =
         EdgeServiceServer::new(EdgeDoor::new(service.clone())).max_decoding_message_size(MAX_FRAME_BYTES);
     let (every, within) = KEEPALIVE;
-    let stopping = service.tasks.stopping().clone();
+    let stopping = service.doors.stopping().clone();
     let drain = service.settings.drain;
     let stopped = stopping.clone();
     let serving = Server::builder()
@@ -211,7 +224,29 @@ where
         tokio::time::sleep(drain + Duration::from_secs(1)).await;
     };
     tokio::select! {
-        served = serving => served.map_err(|error| Fatal::new(format_args!("gRPC: {error}"))),
-        () = deadline => Ok(()),
+        served = serving => served.map_err(|error| Fatal::new(format_args!("gRPC: {error}")))?,
+        () = deadline => {}
+    }
+    service.doors.finish(FAREWELL).await;
+    Ok(())
+}
+
+/// Tells gRPC health what `/readyz` says.
+async fn report_health(reporter: HealthReporter, health: Health, doors: Tasks) {
+    let mut beat = tokio::time::interval(HEALTH_BEAT);
+    loop {
+        let draining = doors.stopping().is_cancelled();
+        let ready = !draining && health.check().is_ok();
+        let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in ["", ChatServiceServer::<ChatDoor>::NAME, EdgeServiceServer::<EdgeDoor>::NAME] {
+            reporter.set_service_status(service, status).await;
+        }
+        if draining {
+            return;
+        }
+        tokio::select! {
+            _ = beat.tick() => {}
+            () = doors.stopping().cancelled() => {}
+        }
     }
 }

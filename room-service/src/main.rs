@@ -3,8 +3,11 @@
 use std::{process::ExitCode, time::Duration};
 
 use room_service::{Service, config::Settings, open_store, serve};
-use runtime::{Fatal, Health, Tasks, admin, bind, settings, telemetry};
+use runtime::{Fatal, Health, Tasks, admin, asked_to_stop, bind, settings, telemetry};
 use tonic::transport::server::TcpIncoming;
+
+/// How long what does not serve anybody may take to end.
+const GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let settings: Settings = settings::parse();
@@ -13,24 +16,24 @@ fn main() -> ExitCode {
 
 async fn run(settings: Settings) -> Result<(), Fatal> {
     let metrics = telemetry::start(&settings.log, settings.log_format);
-    let (health, tasks) = (Health::default(), Tasks::default());
+    let asked = asked_to_stop();
+    let (health, doors, tasks) = (Health::default(), Tasks::default(), Tasks::default());
     let listener = bind("PARLOR_ROOM_SERVICE_LISTEN", settings.listen).await?;
     let admin_listener = bind("PARLOR_ROOM_SERVICE_ADMIN_LISTEN", settings.admin_listen).await?;
     tasks.spawn("admin", admin::serve(admin_listener, health.clone(), metrics, tasks.clone()));
     let (store, feed) = open_store(&settings, &health, &tasks)?;
-    let (stop, asked, drain_health) = (tasks.clone(), runtime::asked_to_stop(), health.clone());
+    let (stop, drain_health) = (doors.clone(), health.clone());
     tasks.spawn("signal", async move {
         asked.await;
         drain_health.unready("room service", "draining");
         stop.stopping().cancel();
     });
-    let drain = settings.drain;
     tracing::info!(address = %settings.listen, redis = settings.redis_url.is_some(), "the room service starts");
-    if let Some(service) = Service::start(settings, store, feed, &health, &tasks).await {
+    if let Some(service) = Service::start(settings, store, feed, &health, &doors, &tasks).await {
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         serve(service, incoming, health).await?;
     }
-    tasks.finish(drain + Duration::from_secs(1)).await;
+    tasks.finish(GRACE).await;
     tracing::info!("the room service ends");
     Ok(())
 }

@@ -87,7 +87,7 @@ impl Presence {
                     Ok(Lease::Begun) if held => {
                         tracing::warn!("a lease was lost; its sessions are put back");
                         edge.noted().clear();
-                        presence.rooms.reassert();
+                        presence.rooms.reassert(None);
                     }
                     Ok(_) => held = true,
                     Err(_) => presence.grant_amnesty(),

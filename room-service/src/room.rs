@@ -46,7 +46,7 @@ const LINGER: Duration = Duration::from_secs(30);
 const REJOIN_AT_ONCE: usize = 64;
 
 /// Where one Link's or one bot's frames go. None of these waits: a listener that is full ends itself.
-pub trait Listener: Send + Sync + 'static {
+pub(crate) trait Listener: Send + Sync + 'static {
     /// A frame for one session. `position`: from there on the room's events follow for it.
     fn reply(&self, session: u64, frame: ServerFrame, position: Option<Position>);
     /// An event for all sessions in the room.
@@ -73,16 +73,16 @@ pub(crate) enum Command {
     Heard(Published),
     /// Something may have been missed.
     Gap,
-    /// The store may have lost the sessions that are here.
-    Reassert,
+    /// The store may have lost the sessions that are here, of one listener or of all.
+    Reassert(Option<ListenerId>),
     /// Where the room stands, read from the store.
     Beacon(Standing),
     /// A session comes, already seated in the store. The reply is sent by the room, so that it is in order.
     Join(Box<Join>),
     /// Sessions that were here by another room service; what they missed after `since` is told as events.
     Replay { ear: Ear, seats: Vec<Seat>, since: Position },
-    /// A session goes.
-    Leave { ear: ListenerId, session: SessionName },
+    /// A session goes. After `done` the room does not put it back into the store any more.
+    Leave { ear: ListenerId, session: SessionName, done: Option<oneshot::Sender<()>> },
     /// Messages before a number, if the tail has them all.
     History { before: u32, limit: u32, done: oneshot::Sender<Option<(String, Vec<Message>)>> },
     /// A page of the roster.
@@ -206,16 +206,20 @@ impl Room {
                 self.tell(&ServerFrame::event(Body::Typing(typing)), None);
             }
             Command::Gap => self.catch_up().await,
-            Command::Reassert => self.put_sessions_back().await,
+            Command::Reassert(ear) => self.put_sessions_back(ear).await,
             Command::Beacon(standing) => self.compare(standing).await,
             Command::Join(join) => self.join(*join).await,
             Command::Replay { ear, seats, since } => self.replay(ear, seats, since).await,
-            Command::Leave { ear, session } => {
+            Command::Leave { ear, session, done } => {
                 if let Some(present) = self.present.get_mut(&ear) {
                     present.seats.remove(&session);
                     if present.seats.is_empty() {
                         self.present.remove(&ear);
                     }
+                }
+                if let Some(done) = done {
+                    // Whoever left may not wait for it.
+                    let _ = done.send(());
                 }
             }
             Command::History { before, limit, done } => {
@@ -285,7 +289,7 @@ impl Room {
             }
             if new_epoch {
                 tracing::info!(room = %self.id, resumed = resume.resumed, "a new epoch began");
-                self.put_sessions_back().await;
+                self.put_sessions_back(None).await;
             }
             if self.head >= resume.standing.head || !told {
                 break;
@@ -320,10 +324,10 @@ impl Room {
         tracing::debug!(room = %self.id, %error, "cannot catch up yet");
     }
 
-    /// Seats every session that is here in the store again. Those who are still there change nothing.
-    async fn put_sessions_back(&mut self) {
-        let seats: Vec<Seat> =
-            self.present.values().flat_map(|present| present.seats.values().cloned()).collect();
+    /// Seats the sessions of one listener, or of all, in the store again. Those who are still there change nothing.
+    async fn put_sessions_back(&mut self, ear: Option<ListenerId>) {
+        let present = self.present.iter().filter(|(id, _)| ear.is_none_or(|ear| ear == **id));
+        let seats: Vec<Seat> = present.flat_map(|(_, present)| present.seats.values().cloned()).collect();
         let outcomes = stream::iter(seats).map(|seat| {
             let (store, room) = (self.store.clone(), self.id.clone());
             async move {
@@ -346,7 +350,7 @@ impl Room {
             let was_behind = self.behind;
             self.catch_up().await;
             if was_behind && !self.behind {
-                self.put_sessions_back().await;
+                self.put_sessions_back(None).await;
             }
         } else if standing.roster_version == self.roster.version() {
             self.roster_suspect = None;

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     ids::RoomId,
-    room::{Command, Inbox, Limits, Room},
+    room::{Command, Inbox, Limits, ListenerId, Room},
     store::{Feed, Heard, Store},
 };
 
@@ -76,9 +76,9 @@ impl Rooms {
         self.gaps.subscribe()
     }
 
-    /// The store may have forgotten every session.
-    pub(crate) fn reassert(&self) {
-        self.tell_all(|| Command::Reassert);
+    /// The store may have forgotten the sessions of one listener, or of all.
+    pub(crate) fn reassert(&self, ear: Option<ListenerId>) {
+        self.tell_all(|| Command::Reassert(ear));
     }
 
     fn open(self: &Arc<Self>, room: RoomId) -> Open {
@@ -102,8 +102,8 @@ impl Rooms {
         Open { inbox, guests: 0 }
     }
 
-    /// Opens the room. While the store is away, whoever asks to come in is told so at once; sessions that are in the
-    /// room since before this room service wait for it, and come first.
+    /// Opens the room, unless nobody wants it any more. While the store is away, whoever asks to come in is told so at
+    /// once; sessions that are in the room since before this room service wait for it, and come first.
     async fn open_for(
         &self,
         room: &RoomId,
@@ -120,7 +120,8 @@ impl Rooms {
                     waiting.push(command);
                 }
             }
-            if !waiting.iter().any(|command| matches!(command, Command::Replay { .. })) {
+            // A guest's guard is of this room for good, so the room stays while somebody holds one.
+            if self.close_if_empty(room) {
                 return None;
             }
             tokio::time::sleep(REOPEN).await;

@@ -3,7 +3,11 @@
 //! A session's frames are handled one after the other, which keeps a sender's messages in order. Replies go to its
 //! listener; how they travel is the door's.
 
-use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+    sync::Arc,
+};
 
 use governor::{
     Quota, RateLimiter,
@@ -55,6 +59,8 @@ pub(crate) struct Session {
     /// A token that came with the connection, for a hello without one.
     token: Option<String>,
     rooms: BTreeMap<RoomId, RoomGuard>,
+    /// Rooms in whose roster this session may be though it is not in them: a join or a leave of it failed half-way.
+    stale: BTreeSet<RoomId>,
     sends: Box<Limiter>,
 }
 
@@ -70,6 +76,7 @@ impl Session {
             who: None,
             token,
             rooms: BTreeMap::new(),
+            stale: BTreeSet::new(),
             sends,
             service,
             door,
@@ -149,13 +156,21 @@ impl Session {
     }
 
     fn hello(&mut self, hello: HelloRequest) -> Result<Welcome, Refusal> {
-        if self.who.is_some() {
-            return Err(Refusal::Invalid("hello: this session has said hello already.".to_owned()));
-        }
         let token = Some(hello.token).filter(|token| !token.is_empty()).or_else(|| self.token.clone());
-        let who = match token {
-            Some(token) => self.service.identify(&token)?,
-            None => Identity::guest(self.door.guests),
+        // A welcome may be lost on its way, so a repeated hello gets it again.
+        let who = match (token, &self.who) {
+            (Some(token), None) => self.service.identify(&token)?,
+            (None, None) => Identity::guest(self.door.guests),
+            (None, Some(who)) => who.clone(),
+            (Some(token), Some(who)) => {
+                let again = self.service.identify(&token)?;
+                if again.member.id != who.member.id {
+                    return Err(Refusal::Invalid(
+                        "hello: this session is another member's already.".to_owned(),
+                    ));
+                }
+                again
+            }
         };
         let welcome = Welcome {
             member: Some(who.member.clone()),
@@ -183,7 +198,14 @@ impl Session {
         let (done, open) = oneshot::channel();
         guard.send(Command::Members { after: String::new(), limit: 0, done }).await;
         open.await.map_err(|_| Refusal::Unavailable)?;
-        let arrival = self.service.store.join(&room, &seat).await?;
+        let arrival = match self.service.store.join(&room, &seat).await {
+            Ok(arrival) => arrival,
+            Err(error) => {
+                // It may have been done all the same.
+                self.stale.insert(room);
+                return Err(error.into());
+            }
+        };
         let (done, joined) = oneshot::channel();
         let command = Join {
             ear: self.door.ear.clone(),
@@ -198,27 +220,43 @@ impl Session {
         match joined.await {
             Ok(Ok(())) => {
                 metrics::counter!("parlor_room_service_joins_total").increment(1);
+                self.stale.remove(&room);
                 self.rooms.insert(room, guard);
                 Ok(())
             }
             failed => {
-                if !self.rooms.contains_key(&room) {
-                    self.service.presence.gone(edge.id.clone(), self.name.clone(), vec![room], true);
-                }
-                Err(failed.map_or(Refusal::Unavailable, |failed| {
-                    failed.map_or_else(Refusal::from, |()| Refusal::Unavailable)
-                }))
+                // The seat in the store may stay until the client asks again, or ends: a leave of ours could come after
+                // its next join.
+                self.stale.insert(room);
+                let refusal =
+                    failed.map(|joined| joined.map_or_else(Refusal::from, |()| Refusal::Unavailable));
+                Err(refusal.unwrap_or(Refusal::Unavailable))
             }
         }
     }
 
     async fn leave(&mut self, leave: &LeaveRequest) -> Result<Left, Refusal> {
         let room = parse_room(&leave.room)?;
-        let guard = self.rooms.get(&room).ok_or_else(|| not_joined(&room))?;
+        if let Some(guard) = self.rooms.remove(&room) {
+            // The room first, since it puts back into the store whom it knows.
+            self.unlisten_to(&guard).await;
+            self.stale.insert(room.clone());
+        }
+        if !self.stale.contains(&room) {
+            return Err(not_joined(&room));
+        }
         self.service.store.leave(&room, &self.name, &self.door.edge.id).await?;
-        guard.send(Command::Leave { ear: self.door.ear.id, session: self.name.clone() }).await;
-        self.rooms.remove(&room);
+        self.stale.remove(&room);
         Ok(Left { room: leave.room.clone() })
+    }
+
+    /// Tells a room that this session is not in it, and waits until it knows.
+    async fn unlisten_to(&self, guard: &RoomGuard) {
+        let (done, known) = oneshot::channel();
+        let (ear, session) = (self.door.ear.id, self.name.clone());
+        guard.send(Command::Leave { ear, session, done: Some(done) }).await;
+        // A room that has ended puts nobody back.
+        let _ = known.await;
     }
 
     async fn send(&mut self, send: SendRequest, who: Identity) -> Result<Sent, Refusal> {
@@ -271,16 +309,19 @@ impl Session {
     }
 
     /// The session is over. `left`: it said goodbye; else its members have the grace to come back.
-    pub(crate) async fn end(self, left: bool) {
-        let rooms = self.rooms.keys().cloned().collect();
+    pub(crate) async fn end(mut self, left: bool) {
+        let mut rooms: Vec<RoomId> = self.rooms.keys().cloned().collect();
+        rooms.extend(std::mem::take(&mut self.stale));
+        for guard in self.rooms.values() {
+            self.unlisten_to(guard).await;
+        }
         self.service.presence.gone(self.door.edge.id.clone(), self.name.clone(), rooms, left);
-        self.unlisten().await;
     }
 
     /// The session goes on elsewhere: its stream to this room service broke.
     pub(crate) async fn unlisten(self) {
         for guard in self.rooms.values() {
-            guard.send(Command::Leave { ear: self.door.ear.id, session: self.name.clone() }).await;
+            self.unlisten_to(guard).await;
         }
     }
 }

@@ -16,6 +16,8 @@ use crate::{Health, Tasks};
 const MAX_CONNECTIONS: usize = 64;
 /// How long a request's head may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait after a connection could not be accepted.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How often old samples are folded into their histograms, so that an unscraped process does not grow.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -33,7 +35,11 @@ pub async fn serve(listener: TcpListener, health: Health, metrics: PrometheusHan
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => accepted,
         };
-        let Ok((socket, _)) = accepted else { continue };
+        let Ok((socket, _)) = accepted else {
+            // Out of file descriptors, most likely: they come back, and asking at once again would not help.
+            tokio::time::sleep(ACCEPT_RETRY).await;
+            continue;
+        };
         let (health, metrics) = (health.clone(), metrics.clone());
         connections.spawn(async move {
             let service = service_fn(move |request| {

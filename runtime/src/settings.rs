@@ -33,8 +33,9 @@ pub fn parse_both<First: Parser, Second: Parser>(
     (first_prefix, second_prefix): (&'static str, &'static str),
 ) -> (First, Second) {
     let command = Command::new(name).version(version).about(about);
-    let command = adopt(command, &First::command(), first_prefix);
-    let command = adopt(command, &Second::command(), second_prefix);
+    let command = adopt(command, &First::command(), first_prefix, &[]);
+    // One process writes one log, and the first says how.
+    let command = adopt(command, &Second::command(), second_prefix, &["log", "log-format"]);
     let matches = match collect(&command, &env::args_os().collect::<Vec<_>>()) {
         Ok(matches) => matches,
         Err(refusal) => refusal.exit(),
@@ -142,9 +143,13 @@ fn first_line(error: &clap::Error) -> String {
     text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
-fn adopt(mut command: Command, from: &Command, prefix: &'static str) -> Command {
+fn adopt(mut command: Command, from: &Command, prefix: &'static str, without: &[&str]) -> Command {
     for arg in from.get_arguments().filter(|arg| arg.get_env().is_some()) {
-        let name = format!("{prefix}-{}", arg.get_long().expect("every setting has a flag"));
+        let flag = arg.get_long().expect("every setting has a flag");
+        if without.contains(&flag) {
+            continue;
+        }
+        let name = format!("{prefix}-{flag}");
         command = command.arg(arg.clone().id(name.clone()).long(name));
     }
     command

@@ -61,9 +61,17 @@ test('two people on two gateways see each other come, talk, reload and leave', a
   await expect(ada.getByLabel('Your message')).toHaveValue('')
   await expect(ada.getByLabel('Your message')).toBeFocused()
 
+  const noise: string[] = []
+  await ada.exposeFunction('changed', (count: string) => noise.push(count))
+  await ada.evaluate(() => {
+    const list = document.querySelector('.members__list')!
+    const report = () => (window as unknown as { changed(count: string): void }).changed(`${list.children.length}`)
+    new MutationObserver(report).observe(list, { childList: true })
+  })
   await bob.reload()
   await expect(texts(bob)).toHaveText(['hello bob', 'hello ada'])
   expect(await me(bob)).toBe(bobsName)
+  expect(noise, 'a reload makes no noise').toEqual([])
 
   await bob.close()
   await expect(ada.locator('li.member')).toHaveCount(1)
@@ -182,6 +190,19 @@ test('a room service is killed and comes back, and the browser stays connected',
   await expect(ada.getByText('Sending…')).toBeHidden()
   await expect(texts(ada)).toHaveText(['patience'])
   await expect(banner(ada)).toBeHidden()
+})
+
+test('a page that is opened while Redis is away is in the room when it is back', async ({ browser }) => {
+  const ada = await person(browser, 0, 'early')
+  await stack.redis!.kill()
+  const bob = await (await browser.newContext()).newPage()
+  await bob.goto(`${stack.urls[1]}/r/early`)
+  await expect(banner(bob)).toBeVisible()
+  await stack.redis!.start()
+  await expect(banner(bob)).toBeHidden({ timeout: 40_000 })
+  await say(bob, 'here I am')
+  await expect(texts(bob)).toHaveText(['here I am'])
+  await expect(texts(ada).last()).toHaveText('here I am')
 })
 
 test('the page works on a phone', async ({ browser }) => {

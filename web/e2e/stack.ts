@@ -38,7 +38,7 @@ export class Stack {
   readonly urls: string[] = []
   readonly gateways: Part[] = []
   readonly roomServices: Part[] = []
-  private redis: Part | undefined
+  redis: Part | undefined
   private readonly folder = mkdtempSync(join(tmpdir(), 'parlor-'))
 
   async start(): Promise<this> {

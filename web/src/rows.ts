@@ -23,12 +23,12 @@ export function toRows(state: RoomState, me: Member | undefined): Row[] {
     if (newDay) rows.push({ kind: 'day', key: `day-${at.toDateString()}`, day: at })
     const startsGroup = newDay || !before || !sameGroup(before, message)
     const mine = message.member.id === me?.id
-    rows.push({ kind: 'message', key: message.clientId + message.member.id, message, mine, startsGroup })
+    rows.push({ kind: 'message', key: mine ? `mine-${message.clientId}` : `${message.epoch}-${message.seq}`, message, mine, startsGroup })
     before = message
   }
   let mineBefore = before?.member.id === me?.id
   for (const pending of state.pending) {
-    rows.push({ kind: 'pending', key: pending.clientId + (me?.id ?? ''), pending, startsGroup: !mineBefore })
+    rows.push({ kind: 'pending', key: `mine-${pending.clientId}`, pending, startsGroup: !mineBefore })
     mineBefore = true
   }
   return rows

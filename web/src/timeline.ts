@@ -9,7 +9,10 @@ export interface Pending {
   clientId: string
   text: string
   at: string
-  state: 'sending' | 'failed'
+  /** `kept`: acknowledged, and still to be heard in its place. */
+  state: 'sending' | 'kept' | 'failed'
+  /** Its number, once it is kept. */
+  seq: number
   reason: string
   canRetry: boolean
 }
@@ -30,6 +33,7 @@ export interface RoomState {
 
 export type Action =
   | Body
+  | { type: 'kept'; clientId: string; seq: number }
   | { type: 'compose'; clientId: string; text: string; at: string }
   | { type: 'fail'; clientId: string; reason: string; canRetry: boolean }
   | { type: 'retry'; clientId: string }
@@ -81,7 +85,7 @@ export function reduce(state: RoomState, action: Action): RoomState {
     }
     case 'compose': {
       const { clientId, text, at } = action
-      const pending: Pending = { clientId, text, at, state: 'sending', reason: '', canRetry: true }
+      const pending: Pending = { clientId, text, at, state: 'sending', seq: 0, reason: '', canRetry: true }
       return { ...state, pending: [...state.pending, pending] }
     }
     case 'fail':
@@ -92,12 +96,14 @@ export function reduce(state: RoomState, action: Action): RoomState {
       return { ...state, pending: state.pending.filter((row) => row.clientId !== action.clientId) }
     case 'members':
       return { ...state, members: byId(action.members), memberCount: action.memberCount }
+    case 'kept':
+      // It moves nothing: the message itself comes too, in its order, unless it is among those that I skipped.
+      return forgetHeard(mark(state, action.clientId, { state: 'kept', seq: action.seq }))
     case 'welcome':
     case 'sent':
     case 'move':
     case 'error':
     case 'unknown':
-      // `sent` moves nothing: the message itself comes too, in its order.
       return state
     default:
       action satisfies never
@@ -109,17 +115,24 @@ function join(state: RoomState, joined: Joined): RoomState {
   const before = joined.resumed ? state.messages : []
   const last = before.at(-1)?.seq ?? 0
   const fresh = joined.messages.filter((message) => message.seq > last)
-  return {
+  return forgetHeard({
     ...state,
     epoch: joined.epoch,
-    head: joined.head,
+    // While I move between gateways, the older one may have told me more already.
+    head: Math.max(last, joined.head),
     messages: [...before, ...fresh],
     pending: withoutSaid(state.pending, fresh),
     members: byId(joined.members),
     memberCount: joined.memberCount,
     joined: true,
     hole: false,
-  }
+  })
+}
+
+/** What is kept below the head is not on its way any more. */
+function forgetHeard(state: RoomState): RoomState {
+  const pending = state.pending.filter((row) => row.state !== 'kept' || row.seq > state.head)
+  return pending.length === state.pending.length ? state : { ...state, pending }
 }
 
 function hear(state: RoomState, message: Message): RoomState {

@@ -51,7 +51,7 @@ function connect() {
     },
     {
       status: (status) => statuses.push(status.at),
-      welcome: async () => {},
+      welcome: async () => true,
       event: (body) => events.push(body),
     },
   )
@@ -107,6 +107,8 @@ describe('a connection', () => {
     wires[0]!.onclose?.({ code: 4502, reason: 'removed' })
     await vi.advanceTimersByTimeAsync(60_000)
     expect([wires.length, statuses.at(-1)]).toEqual([1, 'closed'])
+    connection.wake()
+    expect(wires.length).toBe(1)
     connection.dialNow()
     expect(wires.length).toBe(2)
   })
@@ -148,8 +150,9 @@ describe('a connection', () => {
     connection.goneOffline()
     await vi.advanceTimersByTimeAsync(60_000)
     expect([wires.length, statuses.at(-1)]).toEqual([1, 'offline'])
-    connection.dialNow()
+    connection.wake()
     expect(wires.length).toBe(2)
+    expect(wires[0]!.closed).toBe(3001)
   })
 })
 

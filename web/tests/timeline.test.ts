@@ -49,6 +49,11 @@ describe('what is heard', () => {
     expect([state.epoch, state.head, seqs(state)]).toEqual(['e2', 1, [1]])
   })
 
+  it('is not told twice by a move whose joined is older than what the other gateway told', () => {
+    const state = after(joined([1, 2]), heard(3), joined([], { resumed: true, head: 2 }), heard(3), heard(4))
+    expect([state.head, seqs(state)]).toEqual([4, [1, 2, 3, 4]])
+  })
+
   it('of another room is not ours', () => {
     expect(seqs(after(joined([1]), { type: 'message', room: 'other', message: said(2) }))).toEqual([1])
   })
@@ -85,10 +90,17 @@ describe('what I say', () => {
   })
 
   it('is confirmed by a replay too, and moves nothing by its acknowledgement', () => {
-    const acked = after(joined([1]), compose, { type: 'sent', room: 'lobby', seq: 2, id: 'x2' })
-    expect(acked.head).toBe(1)
+    const acked = after(joined([1]), compose, { type: 'kept', seq: 2, clientId: 'mine' })
+    expect([acked.head, acked.pending[0]?.state]).toEqual([1, 'kept'])
     const back = reduce(acked, joined([2], { resumed: true, messages: [said(2, { clientId: 'mine' })] }))
     expect([back.pending, seqs(back)]).toEqual([[], [1, 2]])
+  })
+
+  it('is not on its way any more when the newest page begins after it', () => {
+    const kept = after(joined([]), compose, { type: 'kept', seq: 1, clientId: 'mine' })
+    expect(reduce(kept, joined([101, 102])).pending).toEqual([])
+    const late = after(joined([]), compose, joined([101, 102]))
+    expect(reduce(late, { type: 'kept', seq: 1, clientId: 'mine' }).pending).toEqual([])
   })
 
   it('can fail, be tried again, and be discarded', () => {

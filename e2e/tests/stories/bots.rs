@@ -4,11 +4,13 @@ use proto::chat::v1::{
     ClientFrame, HelloRequest, HistoryRequest, JoinRequest, MembersRequest, SendRequest, ServerFrame,
     chat_service_client::ChatServiceClient, client_frame::Body as Ask, server_frame::Body as Heard,
 };
-use testkit::{Browser, PATIENCE};
+use testkit::{Browser, PATIENCE, eventually};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Streaming, transport::Channel};
-use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use crate::world::World;
 
@@ -90,10 +92,13 @@ async fn gates_are_checked_before_hello(world: World) {
 }
 
 async fn health_is_served(world: World) {
-    let mut health = HealthClient::new(channel(&world).await);
-    let service = "chat.v1.ChatService".to_owned();
-    let answer = health.check(HealthCheckRequest { service }).await.unwrap().into_inner();
-    assert_eq!(answer.status(), tonic_health::pb::health_check_response::ServingStatus::Serving);
+    let health = HealthClient::new(channel(&world).await);
+    eventually("it says that it serves", async || {
+        let service = "chat.v1.ChatService".to_owned();
+        let answer = health.clone().check(HealthCheckRequest { service }).await.ok()?.into_inner();
+        (answer.status() == ServingStatus::Serving).then_some(())
+    })
+    .await;
     world.end().await;
 }
 

@@ -21,7 +21,9 @@ crate::stories! {
 }
 
 async fn bad_input_gets_a_clear_error_and_the_session_goes_on(world: World) {
-    let (mut ada, _) = Browser::guest(world.here()).await;
+    let (_, another) = Browser::guest(world.there()).await;
+    let (mut ada, welcome) = Browser::guest(world.here()).await;
+    assert_eq!(ada.hello("").await.member, welcome.member, "a repeated hello changes nobody");
     ada.join("lobby", None).await;
     for text in ["", "{", "[]", "null x", "\"hello\""] {
         ada.say(text).await;
@@ -37,7 +39,7 @@ async fn bad_input_gets_a_clear_error_and_the_session_goes_on(world: World) {
         (send("lobby", "c", " \n\u{200b}"), "text"),
         (send("lobby", "", "hi"), "client_id"),
         (send("lobby", "tab\there", "hi"), "client_id"),
-        (Ask::Hello(HelloRequest::default()), "hello"),
+        (Ask::Hello(HelloRequest { token: another.token }), "hello"),
     ] {
         let (code, words) = refused(ada.ask(ask).await);
         assert_eq!(code, "INVALID");

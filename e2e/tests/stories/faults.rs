@@ -120,7 +120,9 @@ async fn a_redis_that_is_away_at_the_start_is_waited_for() {
     let (store, feed) = open_store(&settings, &health, &tasks).unwrap();
     let (starting_health, starting_tasks) = (health.clone(), tasks.clone());
     let starting = tokio::spawn(async move {
-        Service::start(settings, store, feed, &starting_health, &starting_tasks).await.is_some()
+        Service::start(settings, store, feed, &starting_health, &Tasks::default(), &starting_tasks)
+            .await
+            .is_some()
     });
     let why = eventually("it says why it is not ready", async || {
         health.check().err().filter(|why| why.contains("no connection"))

@@ -28,16 +28,25 @@ pub(crate) struct World {
 /// A room service that can be stopped and started again in the same place.
 pub(crate) struct Part {
     pub(crate) address: String,
+    doors: Tasks,
     tasks: Tasks,
+}
+
+impl Part {
+    async fn end(&self) {
+        assert!(self.doors.finish(GRACE).await, "the doors close");
+        assert!(self.tasks.finish(GRACE).await, "the room service ends");
+    }
 }
 
 impl World {
     /// One process, no Redis.
     pub(crate) async fn small() -> Self {
         let (health, back, front) = (Health::default(), Tasks::default(), Tasks::default());
+        let doors = Tasks::default();
         let settings = room_service_settings(None);
         let (store, feed) = open_store(&settings, &health, &back).unwrap();
-        let service = Service::start(settings, store, feed, &health, &back).await.unwrap();
+        let service = Service::start(settings, store, feed, &health, &doors, &back).await.unwrap();
         let (dialled, links) = tokio::sync::mpsc::channel(4);
         let bots = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = bots.local_addr().unwrap().to_string();
@@ -59,7 +68,7 @@ impl World {
         let gateway = start_gateway(&[], Some(upstream), &front).await;
         Self {
             gateways: vec![gateway],
-            room_services: vec![Part { address, tasks: back }],
+            room_services: vec![Part { address, doors, tasks: back }],
             redis: None,
             gateway_tasks: vec![front],
         }
@@ -83,23 +92,23 @@ impl World {
     }
 
     async fn start_room_service(&self, listener: TcpListener) -> Part {
-        let (health, tasks) = (Health::default(), Tasks::default());
+        let (health, doors, tasks) = (Health::default(), Tasks::default(), Tasks::default());
         let settings = room_service_settings(self.redis.as_ref().map(RedisServer::url));
         let address = listener.local_addr().unwrap().to_string();
         let (store, feed) = open_store(&settings, &health, &tasks).unwrap();
-        let service = Service::start(settings, store, feed, &health, &tasks).await.unwrap();
+        let service = Service::start(settings, store, feed, &health, &doors, &tasks).await.unwrap();
         let serving_health = health.clone();
         tasks.spawn("room service", async move {
             serve(service, TcpIncoming::from(listener), serving_health).await.unwrap();
         });
         eventually("the room service is ready", async || health.check().ok()).await;
-        Part { address, tasks }
+        Part { address, doors, tasks }
     }
 
     /// Ends a room service and starts it again where it was.
     pub(crate) async fn restart_room_service(&mut self, which: usize) {
         let part = &self.room_services[which];
-        assert!(part.tasks.finish(GRACE).await, "the room service ends");
+        part.end().await;
         let address = part.address.clone();
         let listener = eventually("the port is free", async || TcpListener::bind(&address).await.ok()).await;
         self.room_services[which] = self.start_room_service(listener).await;
@@ -120,7 +129,7 @@ impl World {
             assert!(tasks.finish(GRACE).await, "the gateway ends");
         }
         for part in &self.room_services {
-            assert!(part.tasks.finish(GRACE).await, "the room service ends");
+            part.end().await;
         }
     }
 }

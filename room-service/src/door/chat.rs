@@ -71,7 +71,7 @@ impl ChatService for ChatDoor {
         let inbound = request.into_inner();
         let (outflow, stream) = Outflow::new(MAX_WAITING_FRAMES, MAX_WAITING_BYTES);
         let service = self.service.clone();
-        self.service.tasks.spawn("bot", async move {
+        self.service.doors.spawn("bot", async move {
             serve(service, inbound, outflow, token).await;
             drop(place);
         });
@@ -124,7 +124,7 @@ async fn serve(
     metrics::gauge!("parlor_room_service_bots").increment(1);
 
     let drained = async {
-        service.tasks.stopping().cancelled().await;
+        service.doors.stopping().cancelled().await;
         let within = service.settings.drain;
         let within_seconds = u32::try_from(within.as_secs()).unwrap_or(u32::MAX);
         down.outflow.push(ServerFrame::event(Reply::Move(Move { within_seconds })));

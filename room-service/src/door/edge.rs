@@ -67,7 +67,7 @@ impl EdgeService for EdgeDoor {
         let inbound = request.into_inner();
         let (outflow, stream) = Outflow::new(MAX_WAITING_FRAMES, MAX_WAITING_BYTES);
         let service = self.service.clone();
-        self.service.tasks.spawn("link", async move { serve(service, inbound, outflow).await });
+        self.service.doors.spawn("link", async move { serve(service, inbound, outflow).await });
         Ok(Response::new(Box::pin(stream)))
     }
 }
@@ -86,6 +86,7 @@ async fn serve(service: Arc<Service>, mut inbound: Streaming<LinkRequest>, outfl
         lines: HashMap::new(),
         names: HashMap::new(),
         replayed: HashMap::new(),
+        replayed_rooms: HashMap::new(),
         unreconciled: false,
         service,
         door,
@@ -106,6 +107,8 @@ struct Link {
     names: HashMap<u64, SessionName>,
     /// The seats of replayed sessions, until their rooms are replayed.
     replayed: HashMap<RoomId, Vec<Seat>>,
+    /// Which rooms the replayed sessions said that they are in, until the first frame after the replay.
+    replayed_rooms: HashMap<SessionName, HashSet<RoomId>>,
     /// What the store thinks is here was not compared yet with what is.
     unreconciled: bool,
 }
@@ -116,7 +119,7 @@ impl Link {
         let mut heads = interval(BEACON);
         let (service, down) = (self.service.clone(), self.down.clone());
         let drained = async {
-            service.tasks.stopping().cancelled().await;
+            service.doors.stopping().cancelled().await;
             let within = service.settings.drain;
             let within_seconds = u32::try_from(within.as_secs()).unwrap_or(u32::MAX);
             down.send(Down::Drain(LinkDrain { within_seconds }));
@@ -149,6 +152,7 @@ impl Link {
             // A Link is opened once.
             Up::Open(_) => {}
             Up::Frame(frame) => {
+                self.replayed_rooms.clear();
                 let Some(said) = frame.frame else { return };
                 let line = match self.lines.get(&frame.session) {
                     Some(line) => line.clone(),
@@ -193,11 +197,14 @@ impl Link {
         let name = SessionName(replay.name);
         let mut session =
             Session::replayed(self.service.clone(), self.door.clone(), replay.session, name, who);
+        let mut rooms = HashSet::new();
         for room in replay.rooms.iter().filter_map(|room| RoomId::parse(room)) {
             if let Some(seat) = session.reenter(&room) {
+                rooms.insert(room.clone());
                 self.replayed.entry(room).or_default().push(seat);
             }
         }
+        self.replayed_rooms.insert(session.name.clone(), rooms);
         self.admit(replay.session, session);
     }
 
@@ -219,14 +226,18 @@ impl Link {
             self.unreconciled = true;
             return;
         };
-        self.unreconciled = false;
         let here: HashSet<&SessionName> = self.names.values().collect();
         for (room, session) in stored {
             if !here.contains(&session) {
                 self.service.presence.gone(edge.clone(), session, vec![room], false);
+            } else if self.replayed_rooms.get(&session).is_some_and(|rooms| !rooms.contains(&room)) {
+                // Joined by a room service that died before it could say so. The client knows nothing of it.
+                self.service.presence.leave(&room, &session, edge).await;
             }
         }
-        self.service.rooms.reassert();
+        self.unreconciled = false;
+        self.replayed_rooms.clear();
+        self.service.rooms.reassert(Some(self.door.ear.id));
     }
 
     /// The stream is over. The sessions go on elsewhere, or their edge's lease lapses.
@@ -262,7 +273,7 @@ impl Line {
             said => waiting.said.push_back(said),
         }
         if let Some(session) = waiting.session.take() {
-            service.tasks.spawn("session", self.clone().handle(session));
+            service.doors.spawn("session", self.clone().handle(session));
         }
         None
     }

@@ -22,8 +22,11 @@ export function browserEnv(): Env {
   }
 }
 
-/** Tells when the page may be back in touch (`wake`), is out of it, or goes away. Returns what undoes this. */
-export function onWake(on: { wake(): void; offline(): void; leave(): void }): () => void {
+/**
+ * Tells when the page may be back in touch (`wake`) or is out of it. Returns what undoes this. A page that goes away
+ * says nothing: the browser closes its connection, and the member has the grace to come back, since it may be a reload.
+ */
+export function onWake(on: { wake(): void; offline(): void }): () => void {
   const visible = () => {
     if (document.visibilityState === 'visible') on.wake()
   }
@@ -32,13 +35,11 @@ export function onWake(on: { wake(): void; offline(): void; leave(): void }): ()
   }
   window.addEventListener('online', on.wake)
   window.addEventListener('offline', on.offline)
-  window.addEventListener('pagehide', on.leave)
   window.addEventListener('pageshow', back)
   document.addEventListener('visibilitychange', visible)
   return () => {
     window.removeEventListener('online', on.wake)
     window.removeEventListener('offline', on.offline)
-    window.removeEventListener('pagehide', on.leave)
     window.removeEventListener('pageshow', back)
     document.removeEventListener('visibilitychange', visible)
   }

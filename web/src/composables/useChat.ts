@@ -4,13 +4,13 @@
  */
 import { computed, onScopeDispose, ref, shallowRef } from 'vue'
 import { browserEnv, onWake } from './browserEnv.ts'
-import { Connection, type Status } from '../protocol/connection.ts'
-import type { Ask, Body, Member } from '../protocol/frames.ts'
+import { Connection, type Status, type Voice } from '../protocol/connection.ts'
+import type { Ask, Member } from '../protocol/frames.ts'
 import { emptyRoom, hasOlder, position, reduce, type Action, type Pending } from '../timeline.ts'
 
 /** How long what I said may wait for its acknowledgement while connected before I am told. */
 const UNSENT_MS = 10_000
-/** The least pause before a refused send is tried again. */
+/** The least pause before what was refused for now is tried again. */
 const RETRY_MS = 400
 const OLDER_PAGE = 100
 /** The most members that one page brings; in a larger room the list is a part, and the count tells the rest. */
@@ -33,27 +33,37 @@ export function useChat(room: string) {
   }
 
   const connection = new Connection(browserEnv(), {
-    status: (now) => (status.value = now),
-    async welcome(welcome, ask) {
+    status(now) {
+      status.value = now
+      if (now.at === 'open') void sendAll()
+    },
+    async welcome(welcome, session) {
       me.value = welcome.member
       maxTextBytes.value = welcome.maxTextBytes
-      await join(ask)
-      void sendAll(ask)
+      return join(session)
     },
     event: act,
   })
 
-  /** The one way back: what came after the last message that I saw, or the newest page. */
-  async function join(ask: (ask: Ask) => Promise<Body>) {
-    const since = position(state.value)
-    const reply = await ask({ join: since ? { room, since } : { room } })
-    if (reply.type === 'joined') act(reply)
+  /** The one way back: what came after the last message that I saw, or the newest page. Whether I am in the room. */
+  async function join(session: Voice): Promise<boolean> {
+    while (!session.over) {
+      const since = position(state.value)
+      const reply = await session.ask({ join: since ? { room, since } : { room } })
+      if (reply.type === 'joined') {
+        act(reply)
+        return true
+      }
+      if (reply.type !== 'error' || !reply.retryable) return false
+      await pause(reply.retryAfterMs)
+    }
+    return false
   }
 
   async function fillHole() {
     if (joining) return
     joining = true
-    await join(connection.ask)
+    await join(connection)
     joining = false
   }
 
@@ -78,46 +88,40 @@ export function useChat(room: string) {
 
   function say(text: string) {
     act({ type: 'compose', clientId: freshId(), text, at: new Date().toISOString() })
-    void sendAll(connection.ask)
+    void sendAll()
   }
 
   function retry(clientId: string) {
     act({ type: 'retry', clientId })
-    void sendAll(connection.ask)
+    void sendAll()
   }
 
   /** Sends what waits, one after the other, so that my messages keep their order. */
-  async function sendAll(ask: (ask: Ask) => Promise<Body>) {
+  async function sendAll() {
     if (sending) return
     sending = true
-    const done = new Set<string>()
-    const triedSince = new Map<string, number>()
-    for (let row = nextUnsent(done); row; row = nextUnsent(done)) {
+    let tryingSince = Date.now()
+    for (let row = nextUnsent(); row && status.value.at === 'open'; row = nextUnsent()) {
       const { clientId } = row
-      const since = triedSince.get(clientId) ?? Date.now()
-      triedSince.set(clientId, since)
-      const reply = await ask({ send: { room, client_id: clientId, text: row.text } } as unknown as Ask)
-      if (reply.type !== 'error') {
-        done.add(clientId)
-      } else if (!reply.retryable) {
-        act({ type: 'fail', clientId, reason: reply.message, canRetry: false })
-      } else if (Date.now() - since > UNSENT_MS) {
-        act({ type: 'fail', clientId, reason: reply.message, canRetry: true })
-      } else if (status.value.at === 'open') {
-        await new Promise((resolve) => setTimeout(resolve, Math.max(reply.retryAfterMs, RETRY_MS)))
-      } else {
-        // The next welcome sends them again.
-        break
+      const reply = await connection.ask({ send: { room, client_id: clientId, text: row.text } } as unknown as Ask)
+      if (reply.type === 'sent') {
+        act({ type: 'kept', clientId, seq: reply.seq })
+      } else if (reply.type === 'error' && reply.retryable && Date.now() - tryingSince < UNSENT_MS) {
+        await pause(reply.retryAfterMs)
+        continue
+      } else if (reply.type === 'error' && status.value.at === 'open') {
+        act({ type: 'fail', clientId, reason: reply.message, canRetry: reply.retryable })
       }
+      tryingSince = Date.now()
     }
     sending = false
   }
 
-  function nextUnsent(done: Set<string>): Pending | undefined {
-    return state.value.pending.find((row) => row.state === 'sending' && !done.has(row.clientId))
+  function nextUnsent(): Pending | undefined {
+    return state.value.pending.find((row) => row.state === 'sending')
   }
 
-  const stopListening = onWake({ wake: connection.dialNow, offline: connection.goneOffline, leave: connection.leave })
+  const stopListening = onWake({ wake: connection.wake, offline: connection.goneOffline })
   onScopeDispose(() => {
     stopListening()
     connection.leave()
@@ -137,6 +141,10 @@ export function useChat(room: string) {
     loadOlder,
     dialNow: connection.dialNow,
   }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, Math.max(ms, RETRY_MS)))
 }
 
 /** `randomUUID` exists only where the page came over HTTPS or from this machine. */

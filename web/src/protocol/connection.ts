@@ -2,7 +2,7 @@
  * The connection to a gateway: dials, says hello, comes back with backoff, moves without a gap when a gateway drains.
  *
  * Everything outside is injected (`Env`), so that tests run without a browser or a clock. What is said and heard in a
- * room is `composables/useRoom.ts` and `timeline.ts`; a frame's shape is `frames.ts`.
+ * room is `composables/useChat.ts` and `timeline.ts`; a frame's shape is `frames.ts`.
  */
 import { decode, encode, type Ask, type Body, type Failure } from './frames.ts'
 
@@ -32,11 +32,21 @@ export interface Env {
 
 export interface Handlers {
   status(status: Status): void
-  /** A session is welcome: join on it. Until the promise settles, an older session stays. */
-  welcome(welcome: Extract<Body, { type: 'welcome' }>, ask: (ask: Ask) => Promise<Body>): Promise<void>
+  /** A session is welcome: join on it. Until this settles, an older session stays. False: the session is of no use. */
+  welcome(welcome: Extract<Body, { type: 'welcome' }>, session: Voice): Promise<boolean>
   event(body: Body): void
 }
 
+/** What a session can be asked. */
+export interface Voice {
+  ask(ask: Ask): Promise<Body>
+  /** No more answers come. */
+  readonly over: boolean
+}
+
+/** Closes a connection that was lost, or that nobody needs any more, without saying goodbye for the member. */
+const LOST = 3001
+const GOODBYE = 1000
 const FIRST_BACKOFF_MS = 500
 const LONGEST_BACKOFF_MS = 30_000
 /** How long a reply may take before its frame counts as unanswered. */
@@ -61,7 +71,7 @@ export function comesBack(code: number): boolean {
 }
 
 /** One WebSocket with a session on it. */
-class Session {
+class Session implements Voice {
   private readonly socket: Socket
   private readonly env: Env
   private readonly onEvent: (body: Body) => void
@@ -103,9 +113,9 @@ class Session {
     this.watch()
   }
 
-  close() {
-    this.socket.close(1000)
-    this.end(1000, '', () => {})
+  close(code: number) {
+    this.socket.close(code)
+    this.end(code, '', () => {})
   }
 
   private hear(text: string) {
@@ -133,12 +143,12 @@ class Session {
     this.stopWatch()
     this.socket.onmessage = null
     for (const id of [...this.waiting.keys()]) this.answer(id, UNANSWERED)
-    this.socket.close(1000)
+    this.socket.close(LOST)
     onOver(code, reason)
   }
 }
 
-export class Connection {
+export class Connection implements Voice {
   private readonly env: Env
   private readonly handlers: Handlers
   private current: Session | undefined
@@ -152,17 +162,24 @@ export class Connection {
     this.handlers = handlers
   }
 
-  /** Connects, or connects at once instead of waiting for the backoff. */
+  /** Connects, whatever ended the connection before. */
   dialNow = () => {
     this.stopped = false
+    this.wake()
+  }
+
+  /** Connects at once instead of waiting for the backoff, unless the server said not to come back. */
+  wake = () => {
+    if (this.stopped) return
     this.attempt = 0
     if (!this.current && !this.next) this.dial()
   }
 
   /** The browser says that it is offline. */
   goneOffline = () => {
+    if (this.stopped) return
     this.cancelDial()
-    this.next?.close()
+    this.next?.close(LOST)
     this.next = undefined
     this.current?.die()
     this.handlers.status({ at: 'offline' })
@@ -170,12 +187,17 @@ export class Connection {
 
   ask = (ask: Ask): Promise<Body> => this.current?.ask(ask) ?? Promise.resolve(UNANSWERED)
 
+  /** Whether nothing can be asked now. */
+  get over(): boolean {
+    return !this.current
+  }
+
   /** Says goodbye: the room hears it at once. */
   leave = () => {
     this.stopped = true
     this.cancelDial()
-    this.next?.close()
-    this.current?.close()
+    this.next?.close(GOODBYE)
+    this.current?.close(GOODBYE)
     this.current = this.next = undefined
   }
 
@@ -186,7 +208,7 @@ export class Connection {
       this.env,
       () => void this.greet(session),
       (body) => this.event(session, body),
-      (code, reason) => this.over(session, code, reason),
+      (code, reason) => this.ended(session, code, reason),
     )
     this.next = session
   }
@@ -206,14 +228,16 @@ export class Connection {
     if (reply.type !== 'welcome') return session.die()
     this.env.token.set(reply.token)
     session.beatsEvery(reply.heartbeatSeconds)
-    await this.handlers.welcome(reply, session.ask)
+    const joined = await this.handlers.welcome(reply, session)
     if (session.over) return
+    if (!joined) return session.die()
     // Only now is the older session let go: whatever it still brought was heard too.
     const old = this.current
     this.attempt = 0
     this.current = session
     if (this.next === session) this.next = undefined
-    old?.close()
+    // Said goodbye for the session alone: the member is here by the newer one.
+    old?.close(GOODBYE)
     this.handlers.status({ at: 'open' })
   }
 
@@ -225,7 +249,7 @@ export class Connection {
     this.handlers.event(body)
   }
 
-  private over(session: Session, code: number, reason: string) {
+  private ended(session: Session, code: number, reason: string) {
     if (session === this.current) this.current = undefined
     if (session === this.next) this.next = undefined
     if (this.stopped || this.next) return
