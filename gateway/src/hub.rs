@@ -409,7 +409,12 @@ mod tests {
     fn member(hub: &Hub, position: Position) -> (Number, Arc<Outbox>) {
         let outbox = Arc::new(Outbox::new(Encoding::Json, 1 << 20));
         let number = hub.enter(outbox.clone());
-        let joined = Joined { room: ROOM.into(), ..Joined::default() };
+        let joined = Joined {
+            room: ROOM.into(),
+            epoch: position.epoch.clone(),
+            head: position.seq,
+            ..Joined::default()
+        };
         hub.reply(number, ServerFrame::reply(1, Body::Joined(joined)), Some(position), true);
         assert!(matches!(outbox.pop(), Some(Item::Reply(_))));
         (number, outbox)

@@ -134,3 +134,43 @@ async fn a_redis_that_is_away_at_the_start_is_waited_for() {
     eventually("it is ready", async || health.check().ok()).await;
     assert!(tasks.finish(PATIENCE).await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_moves_while_redis_is_away_leaves_no_ghost() {
+    let mut world = World::large().await;
+    let (mut watcher, _) = Browser::guest(world.there()).await;
+    watcher.join("lobby", None).await;
+    let mut browsers = Vec::new();
+    for _ in 0..3 {
+        let (mut browser, welcome) = Browser::guest(world.here()).await;
+        browser.join("lobby", None).await;
+        browsers.push((browser, welcome.member.unwrap().id));
+    }
+    world.redis.as_mut().unwrap().kill().await;
+    world.restart_room_service(0).await;
+    world.redis.as_mut().unwrap().restart().await;
+    for (browser, _) in &mut browsers {
+        browser.send("lobby", "after", "still in the room").await;
+    }
+    let mut here: Vec<String> = Vec::new();
+    for (browser, id) in browsers {
+        browser.close().await;
+        here.push(id);
+    }
+    while !here.is_empty() {
+        let gone = watcher.find(|event| match event {
+            Heard::Presence(presence) if !presence.left.is_empty() => Some(presence.left),
+            _ => None,
+        });
+        let gone = gone.await;
+        here.retain(|id| !gone.contains(id));
+    }
+    let redis = world.redis.as_mut().unwrap();
+    // A ghost would be put back with the new epoch.
+    redis.kill().await;
+    redis.restart().await;
+    watcher.send("lobby", "last", "alone").await;
+    let redis = world.redis.as_ref().unwrap();
+    assert_eq!(redis.ask(&["HLEN", "chat:{lobby}:members"]).await, ":1\r\n");
+    world.end().await;
+}

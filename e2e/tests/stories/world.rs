@@ -28,6 +28,7 @@ pub(crate) struct World {
 /// A room service that can be stopped and started again in the same place.
 pub(crate) struct Part {
     pub(crate) address: String,
+    health: Health,
     doors: Tasks,
     tasks: Tasks,
 }
@@ -51,9 +52,9 @@ impl World {
         let bots = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = bots.local_addr().unwrap().to_string();
         let (in_process, over_tcp) = (service.clone(), service);
-        let bots_health = health.clone();
+        let (links_health, bots_health) = (health.clone(), health.clone());
         back.spawn("links", async move {
-            serve(in_process, ReceiverStream::new(links), health).await.unwrap();
+            serve(in_process, ReceiverStream::new(links), links_health).await.unwrap();
         });
         back.spawn("bots", async move {
             serve(over_tcp, TcpIncoming::from(bots), bots_health).await.unwrap();
@@ -68,7 +69,7 @@ impl World {
         let gateway = start_gateway(&[], Some(upstream), &front).await;
         Self {
             gateways: vec![gateway],
-            room_services: vec![Part { address, doors, tasks: back }],
+            room_services: vec![Part { address, health, doors, tasks: back }],
             redis: None,
             gateway_tasks: vec![front],
         }
@@ -82,6 +83,7 @@ impl World {
         for _ in 0..2 {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let part = world.start_room_service(listener).await;
+            eventually("the room service is ready", async || part.health.check().ok()).await;
             let tasks = Tasks::default();
             let url = format!("http://{}", part.address);
             world.gateways.push(start_gateway(&["--room-service", &url], None, &tasks).await);
@@ -101,11 +103,10 @@ impl World {
         tasks.spawn("room service", async move {
             serve(service, TcpIncoming::from(listener), serving_health).await.unwrap();
         });
-        eventually("the room service is ready", async || health.check().ok()).await;
-        Part { address, doors, tasks }
+        Part { address, health, doors, tasks }
     }
 
-    /// Ends a room service and starts it again where it was.
+    /// Ends a room service and starts it again where it was, whether its Redis is there or not.
     pub(crate) async fn restart_room_service(&mut self, which: usize) {
         let part = &self.room_services[which];
         part.end().await;
