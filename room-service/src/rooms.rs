@@ -110,14 +110,20 @@ impl Rooms {
         commands: &mut mpsc::Receiver<Command>,
     ) -> Option<(Room, Vec<Command>)> {
         let mut waiting = Vec::new();
+        let mut reassert = false;
         loop {
             match Room::open(room.clone(), self.store.clone(), self.limits).await {
-                Ok(open) => return Some((open, waiting)),
+                Ok(open) => {
+                    waiting.extend(reassert.then_some(Command::Reassert(None)));
+                    return Some((open, waiting));
+                }
                 Err(error) => tracing::debug!(%room, %error, "a room cannot be opened"),
             }
             while let Ok(command) = commands.try_recv() {
-                if matches!(command, Command::Replay { .. } | Command::Leave { .. }) {
-                    waiting.push(command);
+                match command {
+                    Command::Replay { .. } | Command::Leave { .. } => waiting.push(command),
+                    Command::Reassert(_) => reassert = true,
+                    _ => {}
                 }
             }
             // A guest's guard is of this room for good, so the room stays while somebody holds one.
