@@ -56,6 +56,7 @@ test('two people on two gateways see each other come, talk, reload and leave', a
   expect(await picture.evaluate((img: HTMLImageElement) => img.decode().then(() => img.naturalWidth))).toBeGreaterThan(0)
 
   await say(ada, 'hello bob')
+  await expect(texts(bob)).toHaveText(['hello bob'])
   await say(bob, 'hello ada')
   for (const page of [ada, bob]) await expect(texts(page)).toHaveText(['hello bob', 'hello ada'])
   await expect(ada.getByLabel('Your message')).toHaveValue('')
