@@ -1,7 +1,7 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev check test web
+.PHONY: help run dev check test chaos web
 
 help: ## Lists these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1	\2/' | expand -t 16
@@ -40,3 +40,10 @@ test: web ## All tests; installs redis-server and chromium from Debian's package
 	@echo "== rust"; cargo test --workspace --locked
 	@echo "== web"; cd web && npm run --silent test
 	@echo "== browsers"; cargo build --workspace --bins --locked && cd web && npm run --silent e2e
+	@echo "== chaos, the short form"; target/debug/chaos --short
+
+chaos: ## Every fault, injected for real under load, with a table; SEED=n repeats a run
+	$(call need,redis-server,redis-server)
+	$(call need,iptables,iptables iproute2)
+	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || apt-get install -y -qq libfaketime
+	cargo build --workspace --bins --locked && target/debug/chaos $(if $(SEED),--seed $(SEED))

@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("parlor", &["gateway", "room-service", "runtime"]),
     ("testkit", &["proto"]),
     ("e2e", &[]),
+    ("chaos", &["proto", "testkit"]),
 ];
 
 /// A library, and the only crates of ours that may know it.

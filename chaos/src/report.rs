@@ -1,0 +1,138 @@
+//! The table of a run, and whether it was a good one.
+
+use std::{fmt::Write as _, time::Duration};
+
+use crate::{checker::Verdict, fault::Fault, round::HEAL};
+
+const HEAD: [&str; 19] = [
+    "fault",
+    "sends",
+    "acked",
+    "heard",
+    "again",
+    "reconnects",
+    "heal p50",
+    "p99",
+    "max",
+    "lost",
+    "unheard",
+    "doubled",
+    "disorder",
+    "twice",
+    "numbers",
+    "ghosts",
+    "false leaves",
+    "closed",
+    "other",
+];
+
+/// One line of the table.
+pub(crate) struct Row {
+    pub(crate) fault: Fault,
+    pub(crate) verdict: Verdict,
+}
+
+impl Row {
+    /// Every promise that was not kept, in words.
+    pub(crate) fn broken(&self) -> Vec<String> {
+        let verdict = &self.verdict;
+        let mut broken: Vec<String> = [
+            (verdict.lost, "acknowledged and lost"),
+            (verdict.unheard, "kept and not heard"),
+            (verdict.doubled, "heard twice"),
+            (verdict.disordered, "out of order"),
+            (verdict.stored_twice, "stored twice"),
+            (verdict.misnumbered, "misnumbered"),
+            (verdict.ghosts, "ghosts"),
+            (verdict.missing, "missing from a roster"),
+            (verdict.false_leaves, "false leaves"),
+            (verdict.afresh, "rooms started afresh"),
+            (verdict.deaf, "deaf after the fault"),
+            (verdict.refused, "useless refusals"),
+            (verdict.sends - verdict.acked, "never acknowledged"),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, words)| format!("{count} {words}"))
+        .collect();
+        if self.fault.closes_browsers() {
+            if verdict.closed.is_empty() {
+                broken.push("the fault closed no connection, so nothing was tried".to_owned());
+            }
+        } else if !verdict.closed.is_empty() {
+            broken.push(format!("{} connections closed ({})", verdict.closed.len(), verdict.closed[0]));
+        }
+        let p99 = self.heal(0.99);
+        if p99 > HEAL {
+            broken.push(format!("healed only after {p99:.1?}"));
+        }
+        if verdict.deliveries == 0 {
+            broken.push("nobody heard anything, so nothing was tried".to_owned());
+        }
+        broken
+    }
+
+    /// The time to heal that this part of the members stayed within.
+    fn heal(&self, part: f64) -> Duration {
+        let mut heal = self.verdict.heal.clone();
+        heal.sort_unstable();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        let at = (heal.len() as f64 * part).ceil() as usize;
+        heal.get(at.saturating_sub(1)).copied().unwrap_or_default()
+    }
+
+    fn cells(&self) -> [String; 19] {
+        let verdict = &self.verdict;
+        let other = verdict.missing + verdict.afresh + verdict.deaf + verdict.refused;
+        let seconds = |part| format!("{:.2} s", self.heal(part).as_secs_f64());
+        [
+            self.fault.words().to_owned(),
+            verdict.sends.to_string(),
+            verdict.acked.to_string(),
+            verdict.deliveries.to_string(),
+            verdict.postponed.to_string(),
+            verdict.reconnects.to_string(),
+            seconds(0.5),
+            seconds(0.99),
+            seconds(1.0),
+            verdict.lost.to_string(),
+            verdict.unheard.to_string(),
+            verdict.doubled.to_string(),
+            verdict.disordered.to_string(),
+            verdict.stored_twice.to_string(),
+            verdict.misnumbered.to_string(),
+            verdict.ghosts.to_string(),
+            verdict.false_leaves.to_string(),
+            verdict.closed.len().to_string(),
+            other.to_string(),
+        ]
+    }
+}
+
+/// The table in Markdown.
+pub(crate) fn table(rows: &[Row]) -> String {
+    let cells: Vec<[String; 19]> =
+        std::iter::once(HEAD.map(str::to_owned)).chain(rows.iter().map(Row::cells)).collect();
+    let mut widths = [0; 19];
+    for row in &cells {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.len().max(*width);
+        }
+    }
+    let mut table = String::new();
+    for (n, row) in cells.iter().enumerate() {
+        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+            let line = if column == 0 { format!("| {cell:width$} ") } else { format!("| {cell:>width$} ") };
+            table.push_str(&line);
+        }
+        table.push_str("|\n");
+        if n == 0 {
+            for (column, width) in widths.iter().enumerate() {
+                let right = if column == 0 { '-' } else { ':' };
+                let _ = write!(table, "|{}{right}", "-".repeat(width + 1));
+            }
+            table.push_str("|\n");
+        }
+    }
+    table
+}

@@ -1,0 +1,141 @@
+//! One round: members talk, something breaks at a random moment, members go, and everything is judged.
+
+use std::{collections::BTreeSet, io, path::Path, time::Duration};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{
+    checker::{Evidence, Verdict, judge},
+    fault::Fault,
+    fleet::Fleet,
+    member::{Member, Plan, Wish},
+    notes::{Notes, Told},
+};
+
+const ROOMS: usize = 2;
+/// Members of each room who stay, and who go at the end: half of them without a word.
+const STEADY: usize = 6;
+const LEAVING: usize = 4;
+/// The mean time between two sends of a member.
+const PACE: Duration = Duration::from_millis(250);
+/// How long everyone talks before the fault (at random), and after it.
+const BEFORE: std::ops::Range<f64> = 1.0..3.0;
+const AFTER: Duration = Duration::from_secs(5);
+/// How long everyone may take to come, to have all acknowledged, and to hear everything.
+const SETTLE: Duration = Duration::from_secs(20);
+/// When nobody may be in a roster any more who has gone.
+const HAUNTED: Duration = Duration::from_secs(20);
+/// The time to heal that the slowest of a hundred may take.
+pub(crate) const HEAL: Duration = Duration::from_secs(10);
+
+/// Plays one round in `folder`.
+pub(crate) async fn play(fault: Fault, seed: u64, folder: &Path) -> io::Result<Verdict> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut fleet = Fleet::start(folder).await?;
+    let rooms: Vec<(String, Vec<Member>)> = (0..ROOMS)
+        .map(|n| {
+            let room = format!("chaos-{n}");
+            let members = (0..STEADY + LEAVING).map(|n| enter(fault, &fleet, &room, n, &mut rng)).collect();
+            (room, members)
+        })
+        .collect();
+    let everyone = || rooms.iter().flat_map(|(_, members)| members);
+    until("everyone is in their room and knows the others", SETTLE, async || {
+        Ok(everyone().all(|member| member.look(|notes| notes.roster.len() == STEADY + LEAVING)))
+    })
+    .await?;
+
+    everyone().for_each(|member| member.wish(Wish::Talk));
+    sleep(Duration::from_secs_f64(rng.random_range(BEFORE))).await;
+    let mended = fault.strike(&mut fleet, &mut rng).await?;
+    sleep(AFTER).await;
+    everyone().for_each(|member| member.wish(Wish::Listen));
+    // What does not settle is for the judge to count.
+    let _ = until("everything is acknowledged and heard", SETTLE, async || {
+        for (room, members) in &rooms {
+            let newest = kept(&fleet, room).await?.last().map(|told| told.place.seq);
+            let settled = |notes: &Notes| {
+                notes.said.values().all(|said| !said.acked.is_empty()) && notes.newest() == newest
+            };
+            if !members.iter().all(|member| member.look(settled)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
+    .await;
+
+    for (_, members) in &rooms {
+        for (n, member) in members[STEADY..].iter().enumerate() {
+            member.wish(if n % 2 == 0 { Wish::Leave } else { Wish::Vanish });
+        }
+    }
+    let _ = until("nobody is haunted", HAUNTED, async || {
+        for (room, members) in &rooms {
+            let there = kept_roster(&fleet, room).await?;
+            let clear = |notes: &Notes| notes.roster == there;
+            if there.len() != STEADY || !members[..STEADY].iter().all(|member| member.look(clear)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
+    .await;
+
+    let mut verdict = Verdict::default();
+    for (room, members) in rooms {
+        let (kept, kept_roster) = (kept(&fleet, &room).await?, kept_roster(&fleet, &room).await?);
+        let mut notes = Vec::new();
+        for member in members {
+            notes.push(member.end().await);
+        }
+        verdict.add(judge(&Evidence { members: notes, kept, kept_roster, mended: mended.clone() }));
+    }
+    Ok(verdict)
+}
+
+fn enter(fault: Fault, fleet: &Fleet, room: &str, n: usize, rng: &mut StdRng) -> Member {
+    Member::enter(Plan {
+        gateways: fleet.addresses(),
+        first: n,
+        room: room.to_owned(),
+        pace: PACE,
+        acks_lost_percent: if fault == Fault::AcksLost { 30 } else { 0 },
+        seed: rng.random(),
+    })
+}
+
+/// What the store has of a room, oldest first.
+async fn kept(fleet: &Fleet, room: &str) -> io::Result<Vec<Told>> {
+    let answer = fleet.redis.ask(&["ZRANGE", &format!("chat:{{{room}}}:messages"), "0", "-1"]).await?;
+    let read = |record: &serde_json::Value| {
+        let record = record.as_str().ok_or_else(|| io::Error::other("a record is not a text"))?;
+        let message: proto::chat::v1::Message = serde_json::from_str(record)?;
+        Ok(Told::from(&message))
+    };
+    answer.as_array().ok_or_else(|| io::Error::other("no list of messages"))?.iter().map(read).collect()
+}
+
+async fn kept_roster(fleet: &Fleet, room: &str) -> io::Result<BTreeSet<String>> {
+    let answer = fleet.redis.ask(&["HKEYS", &format!("chat:{{{room}}}:members")]).await?;
+    let members = answer.as_array().ok_or_else(|| io::Error::other("no list of members"))?;
+    Ok(members.iter().filter_map(|member| member.as_str().map(str::to_owned)).collect())
+}
+
+async fn until(
+    what: &str,
+    within: Duration,
+    mut is_so: impl AsyncFnMut() -> io::Result<bool>,
+) -> io::Result<()> {
+    let end = Instant::now() + within;
+    loop {
+        if let Ok(true) = timeout(within, is_so()).await? {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            return Err(io::Error::other(format!("not within {within:?}: {what}")));
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
