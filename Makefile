@@ -40,10 +40,10 @@ test: web ## All tests; installs redis-server and chromium from Debian's package
 	@echo "== rust"; cargo test --workspace --locked
 	@echo "== web"; cd web && npm run --silent test
 	@echo "== browsers"; cargo build --workspace --bins --locked && cd web && npm run --silent e2e
-	@echo "== chaos, the short form"; target/debug/chaos --short
+	@echo "== chaos, the short form"; cargo run --quiet --locked -p chaos -- --short
 
 chaos: ## Every fault, injected for real under load, with a table; SEED=n repeats a run
 	$(call need,redis-server,redis-server)
 	$(call need,iptables,iptables iproute2)
 	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || apt-get install -y -qq libfaketime
-	cargo build --workspace --bins --locked && target/debug/chaos $(if $(SEED),--seed $(SEED))
+	cargo build --workspace --bins --locked && cargo run --quiet --locked -p chaos -- $(if $(SEED),--seed $(SEED))

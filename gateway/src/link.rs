@@ -51,8 +51,9 @@ pub(crate) type Generation = u64;
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a name or a TCP connection may take: an address that drops packets must not hold up the next one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A peer that vanished without a word is noticed after twice this.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// HTTP/2 PINGs, and how long an answer may take. A peer that vanished without a word is noticed after 5 s, so that
+/// there is time to dial two others within the ten seconds in which everything heals.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(3));
 /// Many sessions share one stream, so both of HTTP/2's windows are large: a pause of one reader is none of another's.
 const WINDOW: u32 = 4 << 20;
 /// The largest thing that comes down: a page of history with the longest texts, several times over.
@@ -134,8 +135,8 @@ impl Target {
         let tuned = |endpoint: Endpoint| {
             endpoint
                 .connect_timeout(CONNECT_TIMEOUT)
-                .http2_keep_alive_interval(KEEP_ALIVE)
-                .keep_alive_timeout(KEEP_ALIVE)
+                .http2_keep_alive_interval(KEEP_ALIVE.0)
+                .keep_alive_timeout(KEEP_ALIVE.1)
                 .keep_alive_while_idle(true)
                 .initial_stream_window_size(WINDOW)
                 .initial_connection_window_size(WINDOW)

@@ -57,8 +57,9 @@ use self::{
 
 /// How long to wait before the store is asked for the token secret again.
 const SECRET_RETRY: Duration = Duration::from_millis(250);
-/// HTTP/2 PINGs on quiet connections, and how long an answer may take, so that a dead peer is noticed.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
+/// HTTP/2 PINGs, and how long an answer may take. A gateway that vanished without a word is noticed after 5 s; its lease
+/// lapses 15 s later.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(3));
 /// The longest frame that is read: a frame of a browser fits four times.
 const MAX_FRAME_BYTES: usize = 256 << 10;
 /// The longest headers that are read: a token fits.
