@@ -195,3 +195,42 @@ impl Edge {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proto::chat::v1::Member;
+
+    use super::*;
+    use crate::{
+        room::Limits,
+        store::{ScriptedStore, Seat},
+    };
+
+    const TTL: Duration = Duration::from_secs(15);
+
+    #[tokio::test(start_paused = true)]
+    async fn who_lives_is_not_reaped_though_leases_could_not_be_renewed() {
+        let (store, feed) = ScriptedStore::new();
+        let (store, tasks) = (Arc::new(store), Tasks::default());
+        let rooms = Rooms::start(store.clone(), feed, Limits { page: 100 }, &tasks);
+        let presence = Presence::start(store.clone(), rooms, TTL, Duration::from_secs(5), &tasks);
+        let edge = presence.hold(EdgeId("e_1".to_owned())).await;
+        let lobby = RoomId::parse("lobby").unwrap();
+        let member = Member { id: "ada".to_owned(), ..Member::default() };
+        let seat = Seat { session: SessionName("s_1".to_owned()), member, edge: edge.id.clone() };
+        edge.note(&lobby).await.unwrap();
+        store.join(&lobby, &seat).await.unwrap();
+        // Longer than a lease, so that the store takes the edge for dead.
+        store.is_away(true);
+        sleep(4 * TTL).await;
+        store.is_away(false);
+        store.calls();
+        sleep(TTL / 2).await;
+        let calls = store.calls();
+        assert!(calls.contains(&"renew") && !calls.contains(&"reap"), "{calls:?}");
+        sleep(2 * TTL).await;
+        assert!(store.calls().contains(&"reap"), "the reaper is back");
+        assert_eq!(store.sessions(&edge.id).await.unwrap(), [(lobby, seat.session)]);
+        assert!(tasks.finish(Duration::from_secs(1)).await);
+    }
+}

@@ -5,6 +5,8 @@
 
 mod memory;
 mod redis;
+#[cfg(test)]
+mod scripted;
 
 use std::{
     sync::{
@@ -22,6 +24,8 @@ use proto::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+#[cfg(test)]
+pub(crate) use self::scripted::ScriptedStore;
 pub use self::{memory::MemoryStore, redis::RedisStore};
 use crate::ids::{EdgeId, RoomId, SessionName};
 

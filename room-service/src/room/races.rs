@@ -1,0 +1,235 @@
+//! What may happen at the same time in one room, each race in the order that hurts.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::*;
+use crate::{
+    ids::EdgeId,
+    store::{Draft, Feed, Heard, ScriptedStore},
+};
+
+/// What a listener was told: numbers of messages, and the pages of rooms that began afresh.
+#[derive(Debug, PartialEq)]
+enum Told {
+    Joined(Vec<u32>),
+    Message(u32),
+    Afresh(Vec<u32>),
+}
+
+#[derive(Default)]
+struct Recorder(Mutex<Vec<Told>>);
+
+impl Recorder {
+    fn told(&self) -> Vec<Told> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn tell(&self, told: Told) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(told);
+    }
+}
+
+fn numbers(joined: &Joined) -> Vec<u32> {
+    joined.messages.iter().map(|message| message.seq).collect()
+}
+
+impl Listener for Recorder {
+    fn reply(&self, _: u64, frame: ServerFrame, _: Option<Position>) {
+        if let Some(Body::Joined(joined)) = frame.body {
+            self.tell(Told::Joined(numbers(&joined)));
+        }
+    }
+
+    fn event(&self, _: &RoomId, frame: &ServerFrame, _: Option<&Position>) {
+        match &frame.body {
+            Some(Body::Message(message)) => self.tell(Told::Message(message.seq)),
+            Some(Body::Joined(joined)) => self.tell(Told::Afresh(numbers(joined))),
+            _ => {}
+        }
+    }
+
+    fn head(&self, _: &RoomId, _: Head) {}
+
+    fn catches_up(&self) -> bool {
+        false
+    }
+}
+
+/// A room whose task is the test itself: what it is told, and when, is up to the test.
+struct Stage {
+    room: Room,
+    store: Arc<ScriptedStore>,
+    feed: Feed,
+    recorder: Arc<Recorder>,
+}
+
+impl Stage {
+    async fn open(store: ScriptedStore, feed: Feed) -> Self {
+        let store = Arc::new(store);
+        let room = Room::open(lobby(), store.clone(), Limits { page: 100 }).await.unwrap();
+        Self { room, store, feed, recorder: Arc::default() }
+    }
+
+    async fn with_messages(count: u32) -> Self {
+        let (store, feed) = ScriptedStore::new();
+        for n in 1..=count {
+            store.append(&draft(&format!("before {n}"))).await.unwrap();
+        }
+        Self::open(store, feed).await
+    }
+
+    fn ear(&self) -> Ear {
+        Ear { id: 1, listener: self.recorder.clone() }
+    }
+
+    /// A session comes.
+    async fn join(&mut self, since: Option<Position>) {
+        let arrival = self.store.join(&lobby(), &seat()).await.unwrap();
+        let (done, joined) = oneshot::channel();
+        let (ear, seat) = (self.ear(), seat());
+        let join = Join { ear, session: 1, frame_id: 1, seat, arrival, since, done };
+        self.room.obey(Command::Join(Box::new(join))).await;
+        joined.await.unwrap().unwrap();
+    }
+
+    /// What was published until now reaches the room.
+    async fn hear(&mut self) {
+        while let Ok(Some(Heard::Published(_, published))) =
+            tokio::time::timeout(Duration::ZERO, self.feed.next()).await
+        {
+            self.room.obey(Command::Heard(published)).await;
+        }
+    }
+
+    async fn say(&self, client_id: &str) -> Position {
+        let appended = self.store.append(&draft(client_id)).await.unwrap();
+        Position { epoch: appended.epoch, seq: appended.seq, id: appended.id }
+    }
+}
+
+fn lobby() -> RoomId {
+    RoomId::parse("lobby").unwrap()
+}
+
+fn draft(client_id: &str) -> Draft {
+    let (client_id, text) = (client_id.to_owned(), "hi".to_owned());
+    Draft { room: lobby(), member: Member::default(), client_id, text }
+}
+
+fn seat() -> Seat {
+    let member = Member { id: "ada".to_owned(), ..Member::default() };
+    Seat { session: SessionName("s_1".to_owned()), member, edge: EdgeId("e_1".to_owned()) }
+}
+
+fn messages(numbers: std::ops::RangeInclusive<u32>) -> Vec<Told> {
+    numbers.map(Told::Message).collect()
+}
+
+#[tokio::test]
+async fn what_is_said_between_subscribing_and_reading_is_told_once() {
+    let (store, feed) = ScriptedStore::new();
+    store.say_before_snapshot(draft("in between"));
+    let mut stage = Stage::open(store, feed).await;
+    stage.join(None).await;
+    stage.hear().await;
+    stage.say("later").await;
+    stage.hear().await;
+    assert_eq!(stage.recorder.told(), [Told::Joined(vec![1]), Told::Message(2)]);
+}
+
+#[tokio::test]
+async fn what_is_said_while_a_link_is_replayed_is_told_once_and_in_order() {
+    // More than the tail has, so that the store is asked.
+    let mut stage = Stage::with_messages(300).await;
+    let since = Position { epoch: stage.room.epoch.clone(), seq: 10, id: String::new() };
+    stage.store.say_before_resume(draft("meanwhile"));
+    let ear = stage.ear();
+    stage.room.obey(Command::Replay { ear, seats: vec![seat()], since }).await;
+    stage.hear().await;
+    stage.say("later").await;
+    stage.hear().await;
+    assert_eq!(stage.recorder.told(), messages(11..=302));
+}
+
+#[tokio::test]
+async fn who_comes_back_while_something_is_said_hears_it_once() {
+    let mut stage = Stage::with_messages(300).await;
+    let since = Position { epoch: stage.room.epoch.clone(), seq: 295, id: String::new() };
+    // Appended, and not heard by the room yet.
+    stage.say("on its way").await;
+    stage.join(Some(since)).await;
+    stage.hear().await;
+    assert_eq!(stage.recorder.told(), [Told::Joined((296..=301).collect())]);
+}
+
+#[tokio::test]
+async fn a_hole_is_read_from_the_store_before_what_follows_it() {
+    let mut stage = Stage::with_messages(5).await;
+    stage.join(None).await;
+    stage.recorder.told();
+    for client_id in ["6", "7"] {
+        stage.say(client_id).await;
+    }
+    while let Ok(Some(_)) = tokio::time::timeout(Duration::ZERO, stage.feed.next()).await {}
+    stage.say("8").await;
+    stage.hear().await;
+    assert_eq!(stage.recorder.told(), messages(6..=8));
+}
+
+#[tokio::test]
+async fn an_epoch_that_ends_during_a_catch_up_starts_the_room_afresh() {
+    let mut stage = Stage::with_messages(5).await;
+    stage.join(None).await;
+    stage.recorder.told();
+    stage.store.calls();
+    stage.store.answer_resume(part(&stage.room.epoch.clone(), 9, true, 6..=7));
+    stage.store.answer_resume(part("another", 2, false, 1..=2));
+    stage.room.obey(Command::Gap).await;
+    let mut expected = messages(6..=7);
+    expected.push(Told::Afresh(vec![1, 2]));
+    assert_eq!(stage.recorder.told(), expected);
+    assert_eq!(stage.store.calls(), ["join"], "who is here is put back into the store");
+    assert_eq!((stage.room.epoch.as_str(), stage.room.head), ("another", 2));
+}
+
+#[tokio::test]
+async fn an_epoch_that_goes_on_during_a_catch_up_is_not_noticed() {
+    let mut stage = Stage::with_messages(5).await;
+    stage.join(None).await;
+    stage.recorder.told();
+    stage.store.answer_resume(part(&stage.room.epoch.clone(), 9, true, 6..=7));
+    stage.store.answer_resume(part("another", 9, true, 8..=9));
+    stage.room.obey(Command::Gap).await;
+    assert_eq!(stage.recorder.told(), messages(6..=9));
+}
+
+/// A part of what a store has after a position.
+fn part(epoch: &str, head: u32, resumed: bool, numbers: std::ops::RangeInclusive<u32>) -> Resume {
+    let message =
+        |seq| Message { epoch: epoch.to_owned(), seq, id: format!("id{seq}"), ..Message::default() };
+    Resume {
+        standing: Standing { epoch: epoch.to_owned(), head, ..Standing::default() },
+        resumed,
+        messages: numbers.map(message).collect(),
+    }
+}
+
+#[tokio::test]
+async fn a_position_beyond_the_head_is_not_believed() {
+    let mut stage = Stage::with_messages(5).await;
+    let since = Position { epoch: stage.room.epoch.clone(), seq: 9, id: String::new() };
+    stage.join(Some(since)).await;
+    assert_eq!(stage.recorder.told(), [Told::Joined(vec![1, 2, 3, 4, 5])], "the newest page, all anew");
+}
+
+#[tokio::test]
+async fn who_has_left_is_not_put_back() {
+    let mut stage = Stage::with_messages(0).await;
+    stage.join(None).await;
+    stage.store.calls();
+    stage.room.obey(Command::Reassert(None)).await;
+    assert_eq!(stage.store.calls(), ["join"], "who is here is");
+    stage.room.obey(Command::Leave { ear: 1, session: seat().session, done: None }).await;
+    stage.room.obey(Command::Reassert(None)).await;
+    assert_eq!(stage.store.calls(), [""; 0]);
+}

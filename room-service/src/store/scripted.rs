@@ -1,0 +1,159 @@
+//! A [`MemoryStore`] to which a test does something at the very moment of a call, so that a race is a sentence.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use proto::chat::v1::{Member, Position};
+
+use super::{
+    Appended, Arrival, Draft, Feed, Lease, MemoryStore, Page, Resume, Seat, Snapshot, Standing, Store,
+    StoreError,
+};
+use crate::ids::{EdgeId, RoomId, SessionName};
+
+/// See the module's header.
+#[derive(Debug)]
+pub(crate) struct ScriptedStore {
+    inner: MemoryStore,
+    script: Mutex<Script>,
+}
+
+#[derive(Debug, Default)]
+struct Script {
+    said_before_snapshot: VecDeque<Draft>,
+    said_before_resume: VecDeque<Draft>,
+    resumes: VecDeque<Resume>,
+    away: bool,
+    calls: Vec<&'static str>,
+}
+
+impl ScriptedStore {
+    pub(crate) fn new() -> (Self, Feed) {
+        let (inner, feed) = MemoryStore::new(10_000);
+        (Self { inner, script: Mutex::default() }, feed)
+    }
+
+    /// Says this when a room is next read, before it is.
+    pub(crate) fn say_before_snapshot(&self, draft: Draft) {
+        self.script().said_before_snapshot.push_back(draft);
+    }
+
+    /// Says this when a room is next resumed, before it is.
+    pub(crate) fn say_before_resume(&self, draft: Draft) {
+        self.script().said_before_resume.push_back(draft);
+    }
+
+    /// Answers the next resume with this.
+    pub(crate) fn answer_resume(&self, resume: Resume) {
+        self.script().resumes.push_back(resume);
+    }
+
+    /// Whether it can be reached.
+    pub(crate) fn is_away(&self, away: bool) {
+        self.script().away = away;
+    }
+
+    /// Which joins, leaves, renewals and reapings were asked for since the last look.
+    pub(crate) fn calls(&self) -> Vec<&'static str> {
+        std::mem::take(&mut self.script().calls)
+    }
+
+    fn called(&self, call: &'static str) -> Result<(), StoreError> {
+        let mut script = self.script();
+        script.calls.push(call);
+        if script.away { Err(StoreError::Unavailable("away".to_owned())) } else { Ok(()) }
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for ScriptedStore {
+    async fn append(&self, draft: &Draft) -> Result<Appended, StoreError> {
+        self.inner.append(draft).await
+    }
+
+    async fn join(&self, room: &RoomId, seat: &Seat) -> Result<Arrival, StoreError> {
+        self.called("join")?;
+        self.inner.join(room, seat).await
+    }
+
+    async fn leave(&self, room: &RoomId, session: &SessionName, edge: &EdgeId) -> Result<(), StoreError> {
+        self.called("leave")?;
+        self.inner.leave(room, session, edge).await
+    }
+
+    async fn typing(&self, room: &RoomId, member: &Member) -> Result<(), StoreError> {
+        self.inner.typing(room, member).await
+    }
+
+    async fn resume(
+        &self,
+        room: &RoomId,
+        since: &Position,
+        limit: u32,
+        page: u32,
+    ) -> Result<Resume, StoreError> {
+        let said = self.script().said_before_resume.pop_front();
+        if let Some(draft) = said {
+            self.inner.append(&draft).await?;
+        }
+        let scripted = self.script().resumes.pop_front();
+        match scripted {
+            Some(resume) => Ok(resume),
+            None => self.inner.resume(room, since, limit, page).await,
+        }
+    }
+
+    async fn history(&self, room: &RoomId, before: u32, limit: u32) -> Result<Page, StoreError> {
+        self.inner.history(room, before, limit).await
+    }
+
+    async fn snapshot(&self, room: &RoomId, page: u32) -> Result<Snapshot, StoreError> {
+        let said = self.script().said_before_snapshot.pop_front();
+        if let Some(draft) = said {
+            self.inner.append(&draft).await?;
+        }
+        self.inner.snapshot(room, page).await
+    }
+
+    async fn standing(&self, room: &RoomId) -> Result<Standing, StoreError> {
+        self.inner.standing(room).await
+    }
+
+    async fn subscribe(&self, room: &RoomId) -> Result<(), StoreError> {
+        self.inner.subscribe(room).await
+    }
+
+    async fn unsubscribe(&self, room: &RoomId) {
+        self.inner.unsubscribe(room).await;
+    }
+
+    async fn renew(&self, edge: &EdgeId, ttl: Duration) -> Result<Lease, StoreError> {
+        self.called("renew")?;
+        self.inner.renew(edge, ttl).await
+    }
+
+    async fn note_room(&self, edge: &EdgeId, room: &RoomId) -> Result<(), StoreError> {
+        self.inner.note_room(edge, room).await
+    }
+
+    async fn sessions(&self, edge: &EdgeId) -> Result<Vec<(RoomId, SessionName)>, StoreError> {
+        self.inner.sessions(edge).await
+    }
+
+    async fn reap(&self, ttl: Duration) -> Result<u64, StoreError> {
+        self.called("reap")?;
+        self.inner.reap(ttl).await
+    }
+
+    async fn token_secret(&self, fresh: &str) -> Result<String, StoreError> {
+        self.inner.token_secret(fresh).await
+    }
+}
