@@ -193,8 +193,10 @@ test('a room service is killed and comes back, and the browser stays connected',
   await expect(banner(ada)).toBeHidden()
 })
 
-test('a page that is opened while Redis is away is in the room when it is back', async ({ browser }) => {
+test('a page that is opened while Redis is away is in the room when it is back, and a room that was lost says so', async ({ browser }) => {
   const ada = await person(browser, 0, 'early')
+  await say(ada, 'kept in memory alone')
+  await expect(texts(ada)).toHaveText(['kept in memory alone'])
   await stack.redis!.kill()
   const bob = await (await browser.newContext()).newPage()
   await bob.goto(`${stack.urls[1]}/r/early`)
@@ -202,8 +204,9 @@ test('a page that is opened while Redis is away is in the room when it is back',
   await stack.redis!.start()
   await expect(banner(bob)).toBeHidden({ timeout: 40_000 })
   await say(bob, 'here I am')
-  await expect(texts(bob)).toHaveText(['here I am'])
-  await expect(texts(ada).last()).toHaveText('here I am')
+  for (const page of [ada, bob]) await expect(texts(page)).toHaveText(['here I am'])
+  await expect(ada.getByText('The server lost what was said before.')).toBeVisible()
+  await expect(bob.getByText('The server lost what was said before.')).toBeHidden()
 })
 
 test('the page works on a phone', async ({ browser }) => {

@@ -29,6 +29,8 @@ export interface RoomState {
   joined: boolean
   /** A message is missing between the head and what was heard: ask for it. */
   hole: boolean
+  /** The server lost what I had seen of the room, which began anew. */
+  lost: boolean
 }
 
 export type Action =
@@ -50,6 +52,7 @@ export function emptyRoom(room: string): RoomState {
     memberCount: 0,
     joined: false,
     hole: false,
+    lost: false,
   }
 }
 
@@ -126,6 +129,7 @@ function join(state: RoomState, joined: Joined): RoomState {
     memberCount: joined.memberCount,
     joined: true,
     hole: false,
+    lost: state.lost || (!joined.resumed && state.head > 0 && joined.epoch !== state.epoch),
   })
 }
 

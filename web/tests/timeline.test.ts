@@ -44,9 +44,14 @@ describe('what is heard', () => {
     expect([state.epoch, seqs(state)]).toEqual(['e2', [1, 2]])
   })
 
-  it('starts afresh when the room lost its numbering', () => {
+  it('starts afresh when the room lost its numbering, and says so', () => {
     const state = after(joined([1, 2, 3]), joined([1], { epoch: 'e2' }))
-    expect([state.epoch, state.head, seqs(state)]).toEqual(['e2', 1, [1]])
+    expect([state.epoch, state.head, seqs(state), state.lost]).toEqual(['e2', 1, [1], true])
+  })
+
+  it('has lost nothing when I was away for longer than the server tells', () => {
+    const state = after(joined([1, 2, 3]), joined([8, 9]))
+    expect([seqs(state), state.lost]).toEqual([[8, 9], false])
   })
 
   it('is not told twice by a move whose joined is older than what the other gateway told', () => {
