@@ -24,7 +24,7 @@ pub(crate) struct Evidence {
     pub(crate) mended: Vec<Instant>,
 }
 
-/// What was found. All but the first five counts and `heal` are to be zero.
+/// What was found. All counts from `deaf` on are to be zero.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) sends: usize,
@@ -33,10 +33,14 @@ pub(crate) struct Verdict {
     /// Sends that were told to try again, and connections that were opened again.
     pub(crate) postponed: u32,
     pub(crate) reconnects: usize,
+    /// From the last departure until nobody who was gone was in a roster any more.
+    pub(crate) cleared: Duration,
     /// From each mending until each steady member heard something that was said after it.
     pub(crate) heal: Vec<Duration>,
     /// Members who heard nothing more after a mending.
     pub(crate) deaf: usize,
+    /// Sends of steady members that were never acknowledged.
+    pub(crate) unacknowledged: usize,
     /// Acknowledged and not kept.
     pub(crate) lost: usize,
     /// Kept, and not heard by a steady member.
@@ -71,8 +75,10 @@ impl Verdict {
         self.deliveries += other.deliveries;
         self.postponed += other.postponed;
         self.reconnects += other.reconnects;
+        self.cleared = self.cleared.max(other.cleared);
         self.heal.extend(other.heal);
         self.deaf += other.deaf;
+        self.unacknowledged += other.unacknowledged;
         self.lost += other.lost;
         self.unheard += other.unheard;
         self.doubled += other.doubled;
@@ -140,7 +146,10 @@ fn judge_store(evidence: &Evidence, verdict: &mut Verdict) {
     for notes in &evidence.members {
         verdict.sends += notes.said.len();
         for (client_id, said) in &notes.said {
-            let Some(first) = said.acked.first() else { continue };
+            let Some(first) = said.acked.first() else {
+                verdict.unacknowledged += usize::from(notes.steady);
+                continue;
+            };
             verdict.acked += 1;
             verdict.stored_twice += said.acked.iter().filter(|ack| ack.id != first.id).count();
             let kept = sends.get(&(notes.id.as_str(), client_id.as_str()));
@@ -316,9 +325,10 @@ mod tests {
     }
 
     /// The counts that are to be zero.
-    fn faults(verdict: &Verdict) -> [usize; 13] {
+    fn faults(verdict: &Verdict) -> [usize; 14] {
         [
             verdict.deaf,
+            verdict.unacknowledged,
             verdict.lost,
             verdict.unheard,
             verdict.doubled,
@@ -341,7 +351,7 @@ mod tests {
     #[test]
     fn a_good_round_has_no_faults() {
         let verdict = judge(&good());
-        assert_eq!(faults(&verdict), [0; 13], "{verdict:?}");
+        assert_eq!(faults(&verdict), [0; 14], "{verdict:?}");
         assert_eq!((verdict.sends, verdict.acked, verdict.deliveries, verdict.reconnects), (3, 3, 5, 1));
         let heal: Vec<u128> = verdict.heal.iter().map(Duration::as_micros).collect();
         assert_eq!(heal, [500, 2500]);
@@ -352,6 +362,15 @@ mod tests {
         let mut evidence = good();
         evidence.kept.pop();
         assert_eq!(judge(&evidence).lost, 1);
+    }
+
+    #[test]
+    fn a_send_that_is_never_acknowledged_is_counted_unless_its_sender_left() {
+        let mut evidence = good();
+        evidence.members[0].said.get_mut("c3").unwrap().acked.clear();
+        assert_eq!(judge(&evidence).unacknowledged, 1);
+        evidence.members[0].steady = false;
+        assert_eq!(judge(&evidence).unacknowledged, 0);
     }
 
     #[test]

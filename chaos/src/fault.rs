@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::fleet::{Fleet, Part, own_address};
+use crate::fleet::{Fleet, Part, Redis, own_address};
 
 /// How long something stays dead or frozen.
 const DOWN: Duration = Duration::from_secs(1);
@@ -21,6 +21,7 @@ const BLACK_HOLE: Duration = Duration::from_secs(10);
 pub(crate) enum Fault {
     Nothing,
     GatewayKilled,
+    GatewayFrozen,
     RoomServicesKilled,
     RedisKilled,
     RoomServicesFrozen,
@@ -32,12 +33,14 @@ pub(crate) enum Fault {
     GatewaysRolled,
     ClockSkewed,
     AcksLost,
+    Storm,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Nothing,
         Self::GatewayKilled,
+        Self::GatewayFrozen,
         Self::RoomServicesKilled,
         Self::RedisKilled,
         Self::RoomServicesFrozen,
@@ -49,6 +52,7 @@ impl Fault {
         Self::GatewaysRolled,
         Self::ClockSkewed,
         Self::AcksLost,
+        Self::Storm,
     ];
     /// Those of the short form, which needs no packet filter and no other clock.
     pub(crate) const SHORT: [Self; 5] = [
@@ -63,6 +67,7 @@ impl Fault {
         match self {
             Self::Nothing => "nothing",
             Self::GatewayKilled => "a gateway killed",
+            Self::GatewayFrozen => "a gateway frozen for 6 s",
             Self::RoomServicesKilled => "each room service killed",
             Self::RedisKilled => "Redis killed",
             Self::RoomServicesFrozen => "each room service frozen for 6 s",
@@ -74,117 +79,155 @@ impl Fault {
             Self::GatewaysRolled => "all gateways rolled",
             Self::ClockSkewed => "a room service's clock an hour ahead",
             Self::AcksLost => "30 % of acks lost",
+            Self::Storm => "six of these at random",
         }
     }
 
     /// Whether a browser's connection may end by it.
     pub(crate) fn closes_browsers(self) -> bool {
-        self == Self::GatewayKilled
+        matches!(self, Self::GatewayKilled | Self::GatewayFrozen | Self::Storm)
+    }
+
+    /// When nobody may be in a roster any more who has gone. While Redis is away no lease can be renewed, so after it
+    /// nobody is reaped for another lease.
+    pub(crate) fn haunts_for(self) -> Duration {
+        Duration::from_secs(if self == Self::Storm { 35 } else { 20 })
+    }
+
+    /// Whether members may die with their gateway.
+    pub(crate) fn kills_gateways(self) -> bool {
+        matches!(self, Self::GatewayKilled | Self::Storm)
     }
 
     /// Does it, and says when what was broken worked again, or could. What there are two of is broken one after the
     /// other, since a gateway's Link may be at either.
     pub(crate) async fn strike(self, fleet: &mut Fleet, rng: &mut StdRng) -> io::Result<Vec<Instant>> {
-        let mut mended = Vec::new();
+        let which = rng.random_range(0..2);
         match self {
-            Self::Nothing | Self::AcksLost => mended.push(Instant::now()),
-            Self::GatewayKilled => {
-                let gateway = &mut fleet.gateways[rng.random_range(0..2)];
-                gateway.process.kill().await?;
-                // The other one stands, so the clock runs from here.
-                mended.push(Instant::now());
-                sleep(DOWN).await;
-                gateway.restart().await?;
-            }
-            Self::RoomServicesKilled => {
-                for room_service in &mut fleet.room_services {
-                    room_service.process.kill().await?;
-                    mended.push(Instant::now());
-                    sleep(DOWN).await;
-                    room_service.restart().await?;
-                }
-            }
+            Self::Nothing | Self::AcksLost => Ok(vec![Instant::now()]),
+            Self::GatewayKilled => kill(&mut fleet.gateways[which..=which]).await,
+            Self::GatewayFrozen => freeze(&fleet.gateways[which..=which]).await,
+            Self::GatewaysRolled => roll(&mut fleet.gateways).await,
+            Self::RoomServicesKilled => kill(&mut fleet.room_services).await,
+            Self::RoomServicesFrozen => freeze(&fleet.room_services).await,
+            Self::RoomServicesRolled => roll(&mut fleet.room_services).await,
+            Self::ClockSkewed => skew(&mut fleet.room_services).await,
+            Self::LinksBlackHoled => black_hole_links(&fleet.room_services).await,
             Self::RedisKilled => {
                 fleet.redis.process.kill().await?;
                 sleep(DOWN).await;
                 fleet.redis.process.start()?;
                 fleet.redis.answers().await?;
-                mended.push(Instant::now());
-            }
-            Self::RoomServicesFrozen => {
-                for Part { process, .. } in &fleet.room_services {
-                    process.freeze()?;
-                    mended.push(Instant::now());
-                    sleep(FROZEN).await;
-                    process.thaw()?;
-                }
+                Ok(vec![Instant::now()])
             }
             Self::RedisFrozen => {
                 fleet.redis.process.freeze()?;
                 sleep(FROZEN).await;
                 fleet.redis.process.thaw()?;
-                mended.push(Instant::now());
+                Ok(vec![Instant::now()])
             }
+            Self::RedisBlackHoled => black_hole_redis(&fleet.redis, fleet.room_services.len()).await,
             Self::TopicsCut => {
+                let mut cut = Vec::new();
                 for _ in 0..10 {
                     fleet.redis.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]).await?;
-                    mended.push(Instant::now());
+                    cut.push(Instant::now());
                     sleep(Duration::from_millis(rng.random_range(50..500))).await;
                 }
+                Ok(cut)
             }
-            Self::LinksBlackHoled => {
-                for room_service in &fleet.room_services {
-                    let port = room_service.address.rsplit(':').next().unwrap_or_default();
-                    let hole = BlackHole::dig(&[&["--dport", port], &["--sport", port]]).await?;
-                    mended.push(Instant::now());
-                    sleep(BLACK_HOLE).await;
-                    hole.fill().await?;
+            Self::Storm => {
+                let mut mended = Vec::new();
+                for _ in 0..6 {
+                    let wind = WINDS[rng.random_range(0..WINDS.len())];
+                    mended = Box::pin(wind.strike(fleet, rng)).await?;
                 }
-            }
-            Self::RedisBlackHoled => {
-                let port = fleet.redis.port.to_string();
-                for n in 0..fleet.room_services.len() {
-                    let address = own_address(n);
-                    let (there, back) =
-                        (["--dport", &port, "-d", &address], ["--sport", &port, "-s", &address]);
-                    let hole = BlackHole::dig(&[&there, &back]).await?;
-                    sleep(BLACK_HOLE).await;
-                    hole.fill().await?;
-                    mended.push(Instant::now());
-                }
-            }
-            Self::RoomServicesRolled => {
-                for room_service in &mut fleet.room_services {
-                    room_service.process.end().await?;
-                    mended.push(Instant::now());
-                    room_service.restart().await?;
-                }
-            }
-            Self::GatewaysRolled => {
-                for gateway in &mut fleet.gateways {
-                    gateway.process.end().await?;
-                    mended.push(Instant::now());
-                    gateway.restart().await?;
-                }
-            }
-            Self::ClockSkewed => {
-                let room_service = &mut fleet.room_services[0];
-                room_service.process.kill().await?;
-                mended.push(Instant::now());
-                room_service.process.environment(vec![
-                    ("LD_PRELOAD".to_owned(), faketime().await?),
-                    ("FAKETIME".to_owned(), "+1h".to_owned()),
-                    ("DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()),
-                ]);
-                room_service.restart().await?;
-                // The Links move to where the clock is wrong.
-                fleet.room_services[1].process.end().await?;
-                mended.push(Instant::now());
-                fleet.room_services[1].restart().await?;
+                Ok(mended)
             }
         }
-        Ok(mended)
     }
+}
+
+/// What blows in a storm.
+const WINDS: [Fault; 5] = [
+    Fault::GatewayKilled,
+    Fault::RoomServicesKilled,
+    Fault::RedisKilled,
+    Fault::TopicsCut,
+    Fault::GatewaysRolled,
+];
+
+/// Another one stands, so the clock runs from the kill.
+async fn kill(parts: &mut [Part]) -> io::Result<Vec<Instant>> {
+    let mut killed = Vec::new();
+    for part in parts {
+        part.process.kill().await?;
+        killed.push(Instant::now());
+        sleep(DOWN).await;
+        part.restart().await?;
+    }
+    Ok(killed)
+}
+
+async fn freeze(parts: &[Part]) -> io::Result<Vec<Instant>> {
+    let mut frozen = Vec::new();
+    for Part { process, .. } in parts {
+        process.freeze()?;
+        frozen.push(Instant::now());
+        sleep(FROZEN).await;
+        process.thaw()?;
+    }
+    Ok(frozen)
+}
+
+/// As a deploy does: one after the other is asked to end, and started again.
+async fn roll(parts: &mut [Part]) -> io::Result<Vec<Instant>> {
+    let mut ended = Vec::new();
+    for part in parts {
+        part.process.end().await?;
+        ended.push(Instant::now());
+        part.restart().await?;
+    }
+    Ok(ended)
+}
+
+/// All Links move to a room service whose clock is an hour ahead.
+async fn skew(room_services: &mut [Part]) -> io::Result<Vec<Instant>> {
+    let (wrong, right) = room_services.split_at_mut(1);
+    wrong[0].process.environment(vec![
+        ("LD_PRELOAD".to_owned(), faketime().await?),
+        ("FAKETIME".to_owned(), "+1h".to_owned()),
+        ("DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()),
+    ]);
+    let mut moved = roll(wrong).await?;
+    moved.extend(roll(right).await?);
+    Ok(moved)
+}
+
+async fn black_hole_links(room_services: &[Part]) -> io::Result<Vec<Instant>> {
+    let mut dug = Vec::new();
+    for room_service in room_services {
+        let port = room_service.address.rsplit(':').next().unwrap_or_default();
+        let hole = BlackHole::dig(&[&["--dport", port], &["--sport", port]]).await?;
+        dug.push(Instant::now());
+        sleep(BLACK_HOLE).await;
+        hole.fill().await?;
+    }
+    Ok(dug)
+}
+
+async fn black_hole_redis(redis: &Redis, room_services: usize) -> io::Result<Vec<Instant>> {
+    let port = redis.port.to_string();
+    let mut filled = Vec::new();
+    for n in 0..room_services {
+        let address = own_address(n);
+        let (there, back) = (["--dport", &port, "-d", &address], ["--sport", &port, "-s", &address]);
+        let hole = BlackHole::dig(&[&there, &back]).await?;
+        sleep(BLACK_HOLE).await;
+        hole.fill().await?;
+        filled.push(Instant::now());
+    }
+    Ok(filled)
 }
 
 /// Packets that the kernel drops without a word, in a network namespace of our own.

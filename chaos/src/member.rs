@@ -44,6 +44,8 @@ pub(crate) enum Wish {
     Leave,
     /// Is gone without a word.
     Vanish,
+    /// Talks, and does not come back when the connection ends.
+    Perish,
 }
 
 /// How a member is and where it goes.
@@ -89,7 +91,7 @@ impl Member {
     }
 
     pub(crate) fn wish(&self, wish: Wish) {
-        if matches!(wish, Wish::Leave | Wish::Vanish) {
+        if matches!(wish, Wish::Leave | Wish::Vanish | Wish::Perish) {
             self.lock().steady = false;
         }
         // A member who has gone wishes nothing.
@@ -168,6 +170,7 @@ impl Life {
             match self.serve(connected).await {
                 End::Over => return,
                 End::Moved(next) => line = Some(*next),
+                End::Lost(_) if *self.wish.borrow() == Wish::Perish => return,
                 End::Lost(how) => {
                     self.note(|notes| notes.note(Heard::Lost { how }));
                     self.gateway += 1;
@@ -238,7 +241,7 @@ impl Life {
                 changed = self.wish.changed() => {
                     let wish = *self.wish.borrow_and_update();
                     match wish {
-                        Wish::Talk | Wish::Listen if changed.is_ok() => { speak_at = self.speaks_next(); Ok(()) }
+                        Wish::Talk | Wish::Listen | Wish::Perish if changed.is_ok() => { speak_at = self.speaks_next(); Ok(()) }
                         Wish::Leave => {
                             // It may be closed already.
                             let _ = line.goodbye().await;
@@ -249,7 +252,7 @@ impl Life {
                 }
                 () = sleep_until(speak_at) => {
                     speak_at = self.speaks_next();
-                    if *self.wish.borrow() == Wish::Talk && self.unacked.len() < IN_FLIGHT {
+                    if matches!(*self.wish.borrow(), Wish::Talk | Wish::Perish) && self.unacked.len() < IN_FLIGHT {
                         self.speak(&mut line).await
                     } else {
                         Ok(())

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use crate::{checker::Verdict, fault::Fault, round::HEAL};
 
-const HEAD: [&str; 19] = [
+const HEAD: [&str; 20] = [
     "fault",
     "sends",
     "acked",
@@ -14,6 +14,7 @@ const HEAD: [&str; 19] = [
     "heal p50",
     "p99",
     "max",
+    "cleared",
     "lost",
     "unheard",
     "doubled",
@@ -49,7 +50,7 @@ impl Row {
             (verdict.afresh, "rooms started afresh"),
             (verdict.deaf, "deaf after the fault"),
             (verdict.refused, "useless refusals"),
-            (verdict.sends - verdict.acked, "never acknowledged"),
+            (verdict.unacknowledged, "never acknowledged"),
         ]
         .into_iter()
         .filter(|(count, _)| *count > 0)
@@ -81,7 +82,7 @@ impl Row {
         heal.get(at.saturating_sub(1)).copied().unwrap_or_default()
     }
 
-    fn cells(&self) -> [String; 19] {
+    fn cells(&self) -> [String; 20] {
         let verdict = &self.verdict;
         let other = verdict.missing + verdict.afresh + verdict.deaf + verdict.refused;
         let seconds = |part| format!("{:.2} s", self.heal(part).as_secs_f64());
@@ -95,6 +96,7 @@ impl Row {
             seconds(0.5),
             seconds(0.99),
             seconds(1.0),
+            format!("{:.1} s", verdict.cleared.as_secs_f64()),
             verdict.lost.to_string(),
             verdict.unheard.to_string(),
             verdict.doubled.to_string(),
@@ -111,9 +113,9 @@ impl Row {
 
 /// The table in Markdown.
 pub(crate) fn table(rows: &[Row]) -> String {
-    let cells: Vec<[String; 19]> =
+    let cells: Vec<[String; 20]> =
         std::iter::once(HEAD.map(str::to_owned)).chain(rows.iter().map(Row::cells)).collect();
-    let mut widths = [0; 19];
+    let mut widths = [0; 20];
     for row in &cells {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.len().max(*width);

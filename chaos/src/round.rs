@@ -22,10 +22,8 @@ const PACE: Duration = Duration::from_millis(250);
 /// How long everyone talks before the fault (at random), and after it.
 const BEFORE: std::ops::Range<f64> = 1.0..3.0;
 const AFTER: Duration = Duration::from_secs(5);
-/// How long everyone may take to come, to have all acknowledged, and to hear everything.
+/// How long everyone may take to come, and everything acknowledged and heard.
 const SETTLE: Duration = Duration::from_secs(20);
-/// When nobody may be in a roster any more who has gone.
-const HAUNTED: Duration = Duration::from_secs(20);
 /// The time to heal that the slowest of a hundred may take.
 pub(crate) const HEAL: Duration = Duration::from_secs(10);
 
@@ -48,6 +46,10 @@ pub(crate) async fn play(fault: Fault, seed: u64, folder: &Path) -> io::Result<V
 
     everyone().for_each(|member| member.wish(Wish::Talk));
     sleep(Duration::from_secs_f64(rng.random_range(BEFORE))).await;
+    if fault.kills_gateways() {
+        // Whoever is at the gateway then dies with it, and only its lease tells.
+        rooms.iter().flat_map(|(_, members)| &members[STEADY..]).for_each(|member| member.wish(Wish::Perish));
+    }
     let mended = fault.strike(&mut fleet, &mut rng).await?;
     sleep(AFTER).await;
     everyone().for_each(|member| member.wish(Wish::Listen));
@@ -57,6 +59,7 @@ pub(crate) async fn play(fault: Fault, seed: u64, folder: &Path) -> io::Result<V
             let newest = kept(&fleet, room).await?.last().map(|told| told.place.seq);
             let settled = |notes: &Notes| {
                 notes.said.values().all(|said| !said.acked.is_empty()) && notes.newest() == newest
+                    || !notes.steady
             };
             if !members.iter().all(|member| member.look(settled)) {
                 return Ok(false);
@@ -71,7 +74,8 @@ pub(crate) async fn play(fault: Fault, seed: u64, folder: &Path) -> io::Result<V
             member.wish(if n % 2 == 0 { Wish::Leave } else { Wish::Vanish });
         }
     }
-    let _ = until("nobody is haunted", HAUNTED, async || {
+    let gone = Instant::now();
+    let _ = until("nobody is haunted", fault.haunts_for(), async || {
         for (room, members) in &rooms {
             let there = kept_roster(&fleet, room).await?;
             let clear = |notes: &Notes| notes.roster == there;
@@ -83,7 +87,7 @@ pub(crate) async fn play(fault: Fault, seed: u64, folder: &Path) -> io::Result<V
     })
     .await;
 
-    let mut verdict = Verdict::default();
+    let mut verdict = Verdict { cleared: gone.elapsed(), ..Verdict::default() };
     for (room, members) in rooms {
         let (kept, kept_roster) = (kept(&fleet, &room).await?, kept_roster(&fleet, &room).await?);
         let mut notes = Vec::new();

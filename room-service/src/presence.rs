@@ -10,10 +10,7 @@ use std::{
 };
 
 use runtime::Tasks;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep, sleep_until},
-};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
@@ -140,17 +137,13 @@ impl Presence {
         }
     }
 
-    /// Removes what dead edges left behind.
+    /// Removes what dead edges left behind. It asks the store several times within a lease, so that it knows when leases
+    /// could not be renewed.
     async fn reap(self: Arc<Self>) {
-        let mut gaps: watch::Receiver<u64> = self.rooms.gaps();
         loop {
             tokio::select! {
                 () = self.tasks.stopping().cancelled() => return,
                 () = sleep(self.lease_ttl / 5) => {}
-            }
-            if gaps.has_changed().unwrap_or(false) {
-                gaps.mark_unchanged();
-                self.grant_amnesty();
             }
             let amnesty = *self.amnesty.lock().unwrap_or_else(PoisonError::into_inner);
             if Instant::now() < amnesty {

@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use runtime::Tasks;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::{
     ids::RoomId,
@@ -33,8 +33,6 @@ pub(crate) struct Rooms {
     limits: Limits,
     tasks: Tasks,
     open: Mutex<HashMap<RoomId, Open>>,
-    /// Counts the moments at which something may have been missed in any room.
-    gaps: watch::Sender<u64>,
 }
 
 struct Open {
@@ -51,13 +49,7 @@ pub(crate) struct RoomGuard {
 
 impl Rooms {
     pub(crate) fn start(store: Arc<dyn Store>, feed: Feed, limits: Limits, tasks: &Tasks) -> Arc<Self> {
-        let rooms = Arc::new(Self {
-            store,
-            limits,
-            tasks: tasks.clone(),
-            open: Mutex::default(),
-            gaps: watch::Sender::new(0),
-        });
+        let rooms = Arc::new(Self { store, limits, tasks: tasks.clone(), open: Mutex::default() });
         tasks.spawn("feed", rooms.clone().hand_out(feed));
         tasks.spawn("beacon", rooms.clone().compare());
         rooms
@@ -69,11 +61,6 @@ impl Rooms {
         let entry = open.entry(room.clone()).or_insert_with(|| self.open(room.clone()));
         entry.guests += 1;
         RoomGuard { room: room.clone(), inbox: entry.inbox.clone(), rooms: self.clone() }
-    }
-
-    /// Changes whenever something may have been missed in any room.
-    pub(crate) fn gaps(&self) -> watch::Receiver<u64> {
-        self.gaps.subscribe()
     }
 
     /// The store may have forgotten the sessions of one listener, or of all.
@@ -159,10 +146,7 @@ impl Rooms {
             };
             match heard {
                 None => return,
-                Some(Heard::Gap) => {
-                    self.gaps.send_modify(|gaps| *gaps += 1);
-                    self.tell_all(|| Command::Gap);
-                }
+                Some(Heard::Gap) => self.tell_all(|| Command::Gap),
                 Some(Heard::Published(room, published)) => {
                     if let Some(entry) = self.lock().get(&room) {
                         tell(&entry.inbox, Command::Heard(published));
