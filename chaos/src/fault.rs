@@ -83,9 +83,13 @@ impl Fault {
         }
     }
 
-    /// Whether a browser's connection may end by it.
-    pub(crate) fn closes_browsers(self) -> bool {
-        matches!(self, Self::GatewayKilled | Self::GatewayFrozen | Self::Storm)
+    /// Whether browsers' connections end by it: they do, they may, or they must not.
+    pub(crate) fn closes_browsers(self) -> Option<bool> {
+        match self {
+            Self::GatewayKilled | Self::GatewayFrozen => Some(true),
+            Self::Storm => None,
+            _ => Some(false),
+        }
     }
 
     /// When nobody may be in a roster any more who has gone. While Redis is away no lease can be renewed, so after it

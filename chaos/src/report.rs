@@ -56,12 +56,14 @@ impl Row {
         .filter(|(count, _)| *count > 0)
         .map(|(count, words)| format!("{count} {words}"))
         .collect();
-        if self.fault.closes_browsers() {
-            if verdict.closed.is_empty() {
-                broken.push("the fault closed no connection, so nothing was tried".to_owned());
+        match (self.fault.closes_browsers(), verdict.closed.first()) {
+            (Some(true), None) => {
+                broken.push("the fault closed no connection, so nothing was tried".to_owned())
             }
-        } else if !verdict.closed.is_empty() {
-            broken.push(format!("{} connections closed ({})", verdict.closed.len(), verdict.closed[0]));
+            (Some(false), Some(how)) => {
+                broken.push(format!("{} connections closed ({how})", verdict.closed.len()));
+            }
+            _ => {}
         }
         let p99 = self.heal(0.99);
         if p99 > HEAL {

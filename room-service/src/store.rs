@@ -292,3 +292,22 @@ impl Feed {
         self.heard.recv().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_came_faster_than_it_was_heard_is_a_gap() {
+        let (sender, mut feed) = feed();
+        let typing = |n: usize| {
+            let room = RoomId::parse(&format!("room-{n}")).unwrap();
+            Heard::Published(room, Published::Typing(proto::chat::v1::Typing::default()))
+        };
+        for n in 0..=FEED_CAPACITY {
+            sender.put(typing(n));
+        }
+        assert_eq!(feed.next().await, Some(Heard::Gap));
+        assert_eq!(feed.next().await, Some(typing(0)), "what did fit is heard too");
+    }
+}
