@@ -58,7 +58,7 @@ impl Row {
         .collect();
         match (self.fault.closes_browsers(), verdict.closed.first()) {
             (Some(true), None) => {
-                broken.push("the fault closed no connection, so nothing was tried".to_owned())
+                broken.push("the fault closed no connection, so nothing was tried".to_owned());
             }
             (Some(false), Some(how)) => {
                 broken.push(format!("{} connections closed ({how})", verdict.closed.len()));
