@@ -22,8 +22,7 @@ async function person(browser: Browser, gateway: number, room: string, options =
   return visit(page, gateway, room)
 }
 
-async function visit(page: Page, gateway: number, room: string): Promise<Page> {
-  const origin = stack.urls[gateway]!
+async function visit(page: Page, gateway: number, room: string, origin = stack.urls[gateway]!): Promise<Page> {
   page.on('pageerror', (error) => troubles.push(error.message))
   page.on('dialog', (dialog) => troubles.push(`dialog: ${dialog.message()}`))
   page.on('request', (request) => {
@@ -180,6 +179,38 @@ test('a gateway is killed and comes back, and nothing is lost or doubled', async
   await stack.gateways[0]!.start()
   await expect(banner(ada)).toBeHidden({ timeout: 40_000 })
   for (const page of [ada, bob]) await expect(texts(page)).toHaveText(['before', 'meanwhile', 'from ada'])
+})
+
+test('a gateway that is asked to stop moves its browsers without a hole, a double or noise', async ({ browser }) => {
+  const bob = await person(browser, 1, 'deploy')
+  const ada = await visit(await (await browser.newContext()).newPage(), 0, 'deploy', stack.balanced.url)
+  await expect(bob.locator('li.member')).toHaveCount(2)
+  const noise: string[] = []
+  for (const page of [ada, bob]) {
+    await page.exposeFunction('changed', (what: string) => noise.push(what))
+    await page.evaluate(() => {
+      const changed = (window as unknown as { changed(what: string): void }).changed
+      const watch = (selector: string) =>
+        new MutationObserver(() => changed(`${selector}: ${document.querySelector(selector)?.textContent}`)).observe(
+          document.querySelector(selector)!, { subtree: true, childList: true, characterData: true, attributes: true },
+        )
+      watch('.members')
+      watch('.banner')
+    })
+  }
+  stack.balanced.order = [1, 0]
+  const ended = stack.gateways[0]!.end()
+  for (let n = 1; n <= 20; n++) await say(n % 2 ? ada : bob, `line ${n}`)
+  expect(await ended).toBe(0)
+  await say(ada, 'from elsewhere')
+  for (const page of [ada, bob]) {
+    await expect(texts(page).last()).toHaveText('from elsewhere')
+    expect(new Set(await texts(page).allInnerTexts()).size).toBe(21)
+    await expect(texts(page)).toHaveCount(21)
+  }
+  expect(noise).toEqual([])
+  await stack.gateways[0]!.start()
+  stack.balanced.order = [0, 1]
 })
 
 test('a room service is killed and comes back, and the browser stays connected', async ({ browser }) => {

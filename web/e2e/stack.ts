@@ -1,7 +1,7 @@
 /** A real Parlor for one file of stories: two gateways, two room services, a private Redis, all on free ports. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
+import { connect, createServer, type AddressInfo, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 
@@ -32,6 +32,15 @@ class Part {
     process.kill('SIGKILL')
     await ended
   }
+
+  /** Asks it to end, as a deploy does, and gives its exit code. */
+  async end(): Promise<number | null> {
+    const process = this.process!
+    this.process = undefined
+    const ended = new Promise<number | null>((end) => process.once('exit', end))
+    process.kill('SIGTERM')
+    return ended
+  }
 }
 
 export class Stack {
@@ -39,6 +48,9 @@ export class Stack {
   readonly gateways: Part[] = []
   readonly roomServices: Part[] = []
   redis: Part | undefined
+  /** One address before both gateways. It sends new connections to the first in its order. */
+  readonly balanced = { url: '', order: [0, 1] }
+  private balancer: Server | undefined
   private readonly folder = mkdtempSync(join(tmpdir(), 'parlor-'))
 
   async start(): Promise<this> {
@@ -57,7 +69,7 @@ export class Stack {
       const gateway = new Part(
         join(programs, 'gateway'),
         ['--listen', `127.0.0.1:${browsers}`, '--admin-listen', `127.0.0.1:${gatewayAdmin}`]
-          .concat(['--room-service', `http://127.0.0.1:${door}`, '--web-root', resolve('dist')]),
+          .concat(['--room-service', `http://127.0.0.1:${door}`, '--web-root', resolve('dist'), '--drain', '10s']),
         `http://127.0.0.1:${gatewayAdmin}/readyz`,
       )
       await roomService.start()
@@ -66,10 +78,18 @@ export class Stack {
       this.gateways.push(gateway)
       this.urls.push(`http://127.0.0.1:${browsers}`)
     }
+    const balancer = createServer((browser) => {
+      const to = connect(Number(new URL(this.urls[this.balanced.order[0]!]!).port), '127.0.0.1')
+      for (const [one, other] of [[browser, to], [to, browser]] as const) one.pipe(other).on('error', () => one.destroy())
+    })
+    await new Promise<void>((done) => balancer.listen(0, '127.0.0.1', done))
+    this.balanced.url = `http://127.0.0.1:${(balancer.address() as AddressInfo).port}`
+    this.balancer = balancer
     return this
   }
 
   async stop() {
+    this.balancer?.close()
     for (const part of [...this.gateways, ...this.roomServices, this.redis]) await part?.kill()
     rmSync(this.folder, { recursive: true, force: true })
   }
