@@ -44,6 +44,26 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Where it is, for a [`Proxy`](crate::Proxy) in front of it (host and port).
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `kill -STOP`: it holds its connections and answers nobody.
+    pub async fn pause(&self) {
+        self.signal("-STOP").await;
+    }
+
+    /// `kill -CONT`.
+    pub async fn resume(&self) {
+        self.signal("-CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        let process = self.process.id().expect("it runs").to_string();
+        assert!(Command::new("kill").args([signal, &process]).status().await.unwrap().success());
+    }
+
     /// `kill -9`.
     pub async fn kill(&mut self) {
         self.process.kill().await.unwrap();
