@@ -113,6 +113,11 @@ pub struct Settings {
     #[arg(long, env = "PARLOR_GATEWAY_LINK_GRACE", default_value = "3s", value_parser = duration)]
     pub link_grace: Duration,
 
+    /// How long a room service may leave a probe unanswered before the gateway says that it is not ready, like `5s`. A
+    /// busy one is quicker. Keep it under 8 s: then what does not deliver is known within 10 s.
+    #[arg(long, env = "PARLOR_GATEWAY_DELIVERY_GRACE", default_value = "5s", value_parser = duration)]
+    pub delivery_grace: Duration,
+
     /// After about how long a healthy Link is replaced, like `1h`, so that load spreads over room services that
     /// came later. Each waits between half and one and a half of it.
     #[arg(long, env = "PARLOR_GATEWAY_LINK_AGE", default_value = "1h", value_parser = duration)]

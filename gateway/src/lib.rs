@@ -12,6 +12,7 @@ mod avatar;
 mod calls;
 pub mod close;
 pub mod config;
+mod delivery;
 mod drain;
 mod event;
 mod exchange;
@@ -61,7 +62,8 @@ impl Gateway {
     /// Serves browsers on `listener` until `tasks` are asked to stop; then moves the sessions elsewhere, which takes at
     /// most a little longer than the setting `drain`, and returns.
     ///
-    /// `health` says `link` is not ready until a room service has answered, and `gateway` is not while draining.
+    /// `health` says `link` is not ready while there is no room service, `delivery` is not while nothing that is said
+    /// would be heard, and `gateway` is not while draining.
     pub async fn serve(
         settings: Settings,
         upstream: Upstream,

@@ -20,7 +20,7 @@ use prost::Message as _;
 use proto::{
     chat::v1::ClientFrame,
     edge::v1::{
-        LinkRequest, LinkResponse, Open, ReplayDone, RoomReplay, SessionFrame, SessionGone,
+        LinkRequest, LinkResponse, Open, Probe, ReplayDone, RoomReplay, SessionFrame, SessionGone,
         edge_service_client::EdgeServiceClient, link_request::Body as Up, link_response::Body as Down,
     },
 };
@@ -41,6 +41,7 @@ use tonic::{
 use crate::{
     close::Close,
     config::Settings,
+    delivery::Delivery,
     hub::{Hub, Number},
 };
 
@@ -273,6 +274,8 @@ struct Line {
     generation: Generation,
     queue: mpsc::UnboundedSender<Queued>,
     down: Streaming<LinkResponse>,
+    /// Its room service answers probes.
+    probes: bool,
     opened_at: Instant,
     pace: Pace,
 }
@@ -298,6 +301,7 @@ impl Keeper {
     ) -> Self {
         let edge = format!("e_{:016x}{:016x}", rand::random::<u64>(), rand::random::<u64>());
         health.unready("link", "no room service has answered yet");
+        Delivery::unknown(&health);
         Self { link, hub, upstream, health, settings, edge, generations: AtomicU64::new(0) }
     }
 
@@ -374,16 +378,17 @@ impl Keeper {
         let mut client = EdgeServiceClient::new(channel).max_decoding_message_size(MAX_DOWN_BYTES);
         let mut down =
             client.link(requests).await.map_err(|status| status.message().to_owned())?.into_inner();
-        match down.message().await.map_err(|status| status.message().to_owned())? {
-            Some(LinkResponse { body: Some(Down::Opened(_)) }) => {}
-            _ => return Err("it did not answer Open".to_owned()),
-        }
+        let opened = down.message().await.map_err(|status| status.message().to_owned())?;
+        let Some(LinkResponse { body: Some(Down::Opened(opened)) }) = opened else {
+            return Err("it did not answer Open".to_owned());
+        };
         Ok(Line {
             target: target.to_string(),
             address: target.address(),
             generation: 0,
             queue,
             down,
+            probes: opened.probes,
             opened_at: Instant::now(),
             pace: Pace::AT_ONCE,
         })
@@ -413,6 +418,7 @@ impl Keeper {
         let age = self.settings.link_age.mul_f64(rand::random_range(0.5..1.5));
         let mut replace_at = Some(line.opened_at + age);
         let mut successor: Option<BoxFuture<'_, Box<Line>>> = None;
+        let mut delivery = Delivery::new(self.health.clone(), self.settings.delivery_grace, line.probes);
         loop {
             let why = tokio::select! {
                 response = line.down.message() => match response {
@@ -420,6 +426,10 @@ impl Keeper {
                         tracing::info!(room_service = line.target, "the room service is going away");
                         replace_at = None;
                         successor.get_or_insert_with(|| self.dial(line.address, Pace::after(&line)).boxed());
+                        continue;
+                    }
+                    Ok(Some(LinkResponse { body: Some(Down::Probed(probed)) })) => {
+                        delivery.answered(&probed.trouble);
                         continue;
                     }
                     Ok(Some(response)) => {
@@ -431,6 +441,10 @@ impl Keeper {
                     Ok(None) => "the room service ended it".to_owned(),
                     Err(status) => status.message().to_owned(),
                 },
+                () = delivery.due(), if line.probes => {
+                    let _ = line.queue.send(Up::Probe(Probe {}).into());
+                    continue;
+                }
                 new = maybe(&mut successor) => return Outcome::Replaced { old: line, new },
                 () = maybe(retiring) => {
                     *retiring = None;

@@ -4,6 +4,7 @@
 //! in is one task (`room`); what must not be lost is the [`store`]'s. Nothing here knows WebSockets or JSON frames.
 
 pub mod config;
+mod delivery;
 pub mod door;
 pub mod identity;
 pub mod ids;
@@ -45,6 +46,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use self::{
     config::Settings,
+    delivery::Delivery,
     door::{chat::ChatDoor, edge::EdgeDoor},
     identity::{Identity, Tokens},
     ids::{EdgeId, draw},
@@ -77,6 +79,7 @@ pub struct Service {
     store: Arc<dyn Store>,
     rooms: Arc<Rooms>,
     presence: Arc<Presence>,
+    delivery: Arc<Delivery>,
     tokens: Tokens,
     /// This running room service, as the owner of its bots' presence.
     edge: Arc<Edge>,
@@ -122,6 +125,7 @@ impl Service {
         };
         let limits = Limits { page: settings.history_page };
         let rooms = Rooms::start(store.clone(), feed, limits, tasks);
+        let delivery = Delivery::start(store.clone(), &rooms, health, tasks);
         let presence =
             Presence::start(store.clone(), rooms.clone(), settings.lease_ttl, settings.leave_grace, tasks);
         let service = Arc::new(Self {
@@ -136,6 +140,7 @@ impl Service {
             store,
             rooms,
             presence,
+            delivery,
         });
         tasks.spawn("forget limits", service.clone().forget_limits());
         health.ready("room service");

@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use runtime::Tasks;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     ids::RoomId,
@@ -33,6 +33,8 @@ pub(crate) struct Rooms {
     limits: Limits,
     tasks: Tasks,
     open: Mutex<HashMap<RoomId, Open>>,
+    /// The last probe that was heard.
+    probed: watch::Sender<u64>,
 }
 
 struct Open {
@@ -49,7 +51,13 @@ pub(crate) struct RoomGuard {
 
 impl Rooms {
     pub(crate) fn start(store: Arc<dyn Store>, feed: Feed, limits: Limits, tasks: &Tasks) -> Arc<Self> {
-        let rooms = Arc::new(Self { store, limits, tasks: tasks.clone(), open: Mutex::default() });
+        let rooms = Arc::new(Self {
+            store,
+            limits,
+            tasks: tasks.clone(),
+            open: Mutex::default(),
+            probed: watch::Sender::new(0),
+        });
         tasks.spawn("feed", rooms.clone().hand_out(feed));
         tasks.spawn("beacon", rooms.clone().compare());
         rooms
@@ -61,6 +69,11 @@ impl Rooms {
         let entry = open.entry(room.clone()).or_insert_with(|| self.open(room.clone()));
         entry.guests += 1;
         RoomGuard { room: room.clone(), inbox: entry.inbox.clone(), rooms: self.clone() }
+    }
+
+    /// The last probe that came the way of what rooms hear; 0 before the first.
+    pub(crate) fn probed(&self) -> watch::Receiver<u64> {
+        self.probed.subscribe()
     }
 
     /// The store may have forgotten the sessions of one listener, or of all.
@@ -147,6 +160,9 @@ impl Rooms {
             match heard {
                 None => return,
                 Some(Heard::Gap) => self.tell_all(|| Command::Gap),
+                Some(Heard::Probed(nonce)) => {
+                    self.probed.send_replace(nonce);
+                }
                 Some(Heard::Published(room, published)) => {
                     if let Some(entry) = self.lock().get(&room) {
                         tell(&entry.inbox, Command::Heard(published));

@@ -46,6 +46,23 @@ pub enum StoreError {
     Broken(String),
 }
 
+/// Why a probe was not published, in words for an operator. Without addresses: `/readyz` tells them to anyone.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ProbeError {
+    /// There is no connection.
+    #[error("Redis cannot be reached")]
+    Away,
+    /// The connection stands and brings no answer.
+    #[error("Redis does not answer")]
+    Silent,
+    /// It answers that it will not, and this is the first word of why: `READONLY`, `OOM`, `MISCONF`, …
+    #[error("Redis takes no writes ({0})")]
+    Refused(String),
+    /// It was published, and this process is not among those who hear it.
+    #[error("Redis does not tell this room service what is published")]
+    Deaf,
+}
+
 /// A message that has no number yet.
 #[derive(Clone, Debug)]
 pub struct Draft {
@@ -181,6 +198,8 @@ pub enum Published {
 pub enum Heard {
     /// In this room.
     Published(RoomId, Published),
+    /// A probe of this store.
+    Probed(u64),
     /// Something may have been missed in any room.
     Gap,
 }
@@ -248,6 +267,10 @@ pub trait Store: Send + Sync + 'static {
     /// Removes the sessions of every edge whose lease has lapsed, and publishes who went. At most one caller does
     /// so for one edge; if it dies half-way, another goes on after `ttl`. How many sessions were removed.
     async fn reap(&self, ttl: Duration) -> Result<u64, StoreError>;
+
+    /// Writes and publishes `nonce` as a message would be, outside of every room, for this store alone: then it arrives
+    /// in the [`Feed`].
+    async fn probe(&self, nonce: u64) -> Result<(), ProbeError>;
 
     /// The secret that signs tokens: `fresh` if there was none, for everyone from then on.
     async fn token_secret(&self, fresh: &str) -> Result<String, StoreError>;

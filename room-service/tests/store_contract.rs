@@ -7,7 +7,8 @@ use proto::chat::v1::{Member, Position};
 use room_service::{
     ids::{EdgeId, RoomId, SessionName},
     store::{
-        Appended, Draft, Feed, Heard, Lease, MemoryStore, Published, RedisStore, RosterChange, Seat, Store,
+        Appended, Draft, Feed, Heard, Lease, MemoryStore, ProbeError, Published, RedisStore, RosterChange,
+        Seat, Store,
     },
 };
 use runtime::{Health, Tasks};
@@ -40,8 +41,18 @@ impl World {
         loop {
             match timeout(PATIENCE, self.feed.next()).await.expect("something is published") {
                 Some(Heard::Published(_, published)) => return published,
-                Some(Heard::Gap) => {}
+                Some(Heard::Gap | Heard::Probed(_)) => {}
                 None => panic!("the feed ended"),
+            }
+        }
+    }
+
+    async fn probed(&mut self) -> u64 {
+        loop {
+            match timeout(PATIENCE, self.feed.next()).await.expect("a probe is heard") {
+                Some(Heard::Probed(nonce)) => return nonce,
+                Some(Heard::Gap) => {}
+                other => panic!("no probe but {other:?}"),
             }
         }
     }
@@ -88,6 +99,7 @@ laws! {
     a_leave_removes_only_what_is_still_its_own
     a_dead_edge_is_reaped_and_a_living_one_is_not
     a_secret_is_made_once
+    a_probe_is_heard_once_and_by_nobody_else
 }
 
 async fn numbers_have_no_holes_even_when_many_append_at_once(world: World) {
@@ -250,6 +262,60 @@ async fn a_dead_edge_is_reaped_and_a_living_one_is_not(mut world: World) {
 async fn a_secret_is_made_once(world: World) {
     assert_eq!(world.store.token_secret("first").await.unwrap(), "first");
     assert_eq!(world.store.token_secret("second").await.unwrap(), "first");
+    world.end().await;
+}
+
+async fn a_probe_is_heard_once_and_by_nobody_else(mut world: World) {
+    let mut other = match &world.redis {
+        Some(redis) => Some(connect(redis).await),
+        None => None,
+    };
+    let store = world.store.clone();
+    eventually("the first probe is heard", async || store.probe(1).await.ok()).await;
+    world.store.probe(2).await.unwrap();
+    assert_eq!(world.probed().await, 1);
+    assert_eq!(world.probed().await, 2);
+    if let Some((other, feed, tasks)) = &mut other {
+        eventually("the other's probe is heard", async || other.probe(3).await.ok()).await;
+        loop {
+            match timeout(PATIENCE, feed.next()).await.expect("it is heard") {
+                Some(Heard::Gap) => {}
+                heard => {
+                    assert_eq!(heard, Some(Heard::Probed(3)));
+                    break;
+                }
+            }
+        }
+        assert!(tasks.finish(PATIENCE).await);
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_probe_fails_where_a_message_would_and_says_why() {
+    let mut world = World::in_redis().await;
+    let mut redis = world.redis.take().unwrap();
+    let store = world.store.clone();
+    eventually("a probe is published", async || store.probe(1).await.ok()).await;
+    for (state, word) in [
+        (["CONFIG", "SET", "maxmemory", "1"], "OOM"),
+        (["CONFIG", "SET", "min-replicas-to-write", "1"], "NOREPLICAS"),
+    ] {
+        redis.ask(&state).await;
+        let refused = world.store.probe(2).await.unwrap_err();
+        assert_eq!(refused, ProbeError::Refused(word.to_owned()));
+        assert!(world.store.append(&draft("c1", "hi")).await.is_err(), "{word}");
+        redis.ask(&[state[0], state[1], state[2], "0"]).await;
+        world.store.probe(3).await.unwrap();
+    }
+    redis.pause().await;
+    let silent = world.store.probe(4).await.unwrap_err();
+    assert!(matches!(silent, ProbeError::Silent | ProbeError::Away), "{silent}");
+    redis.resume().await;
+    eventually("it is published again", async || store.probe(5).await.ok()).await;
+    redis.kill().await;
+    eventually("it is away", async || store.probe(6).await.err().filter(|why| *why == ProbeError::Away))
+        .await;
     world.end().await;
 }
 

@@ -7,7 +7,7 @@ use clap::Parser as _;
 use gateway::{Gateway, Upstream};
 use room_service::{Service, open_store, serve};
 use runtime::{Health, Tasks};
-use testkit::{RedisServer, eventually};
+use testkit::{Proxy, RedisServer, eventually};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::TcpIncoming;
@@ -22,6 +22,8 @@ pub(crate) struct World {
     /// Where bots connect, one for each gateway.
     pub(crate) room_services: Vec<Part>,
     pub(crate) redis: Option<RedisServer>,
+    /// How room services reach Redis.
+    redis_url: Option<String>,
     gateway_tasks: Vec<Tasks>,
 }
 
@@ -71,6 +73,7 @@ impl World {
             gateways: vec![gateway],
             room_services: vec![Part { address, health, doors, tasks: back }],
             redis: None,
+            redis_url: None,
             gateway_tasks: vec![front],
         }
     }
@@ -78,24 +81,49 @@ impl World {
     /// Two gateways, each with a room service of its own, one Redis.
     pub(crate) async fn large() -> Self {
         let redis = RedisServer::durable().await;
-        let mut world =
-            Self { gateways: vec![], room_services: vec![], redis: Some(redis), gateway_tasks: vec![] };
+        let url = redis.url();
+        let mut world = Self::with_redis(redis, url);
         for _ in 0..2 {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let part = world.start_room_service(listener).await;
-            eventually("the room service is ready", async || part.health.check().ok()).await;
-            let tasks = Tasks::default();
-            let url = format!("http://{}", part.address);
-            world.gateways.push(start_gateway(&["--room-service", &url], None, &tasks).await);
-            world.room_services.push(part);
-            world.gateway_tasks.push(tasks);
+            let address = world.add_room_service().await;
+            world.add_gateway(&address).await;
         }
         world
     }
 
+    /// One gateway, one room service and a Redis, and the networks between them: the Link's, and that to Redis.
+    pub(crate) async fn over_networks() -> (Self, Proxy, Proxy) {
+        let redis = RedisServer::durable().await;
+        let to_redis = Proxy::start(&redis.address()).await;
+        let mut world = Self::with_redis(redis, format!("redis://{}", to_redis.address()));
+        let link = Proxy::start(&world.add_room_service().await).await;
+        world.add_gateway(link.address()).await;
+        (world, link, to_redis)
+    }
+
+    fn with_redis(redis: RedisServer, redis_url: String) -> Self {
+        let (redis, redis_url) = (Some(redis), Some(redis_url));
+        Self { gateways: vec![], room_services: vec![], redis, redis_url, gateway_tasks: vec![] }
+    }
+
+    async fn add_room_service(&mut self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let part = self.start_room_service(listener).await;
+        eventually("the room service is ready", async || part.health.check().ok()).await;
+        let address = part.address.clone();
+        self.room_services.push(part);
+        address
+    }
+
+    async fn add_gateway(&mut self, room_service: &str) {
+        let tasks = Tasks::default();
+        let url = format!("http://{room_service}");
+        self.gateways.push(start_gateway(&["--room-service", &url], None, &tasks).await);
+        self.gateway_tasks.push(tasks);
+    }
+
     async fn start_room_service(&self, listener: TcpListener) -> Part {
         let (health, doors, tasks) = (Health::default(), Tasks::default(), Tasks::default());
-        let settings = room_service_settings(self.redis.as_ref().map(RedisServer::url));
+        let settings = room_service_settings(self.redis_url.clone());
         let address = listener.local_addr().unwrap().to_string();
         let (store, feed) = open_store(&settings, &health, &tasks).unwrap();
         let service = Service::start(settings, store, feed, &health, &doors, &tasks).await.unwrap();

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use proto::{
     chat::v1::{Joined, Left, Position, Refreshed, Sent, server_frame::Body},
-    edge::v1::{LinkDrain, RoomReplay, link_response::Body as Down},
+    edge::v1::{LinkDrain, Probed, RoomReplay, link_request::Body as Up, link_response::Body as Down},
 };
 use serde_json::json;
 
-use crate::world::{World, joined, message, place, soon};
+use crate::world::{Browser, Link, World, joined, message, place, soon};
 
 #[tokio::test]
 async fn everyone_in_a_room_hears_a_message_and_nobody_else_does() {
@@ -123,6 +123,54 @@ async fn without_a_link_a_frame_gets_unavailable_at_once_and_the_gateway_says_it
     let (session, send) = link.frame().await;
     link.reply(session, send.id, Body::Sent(Sent { seq: 1, ..Sent::default() })).await;
     assert_eq!(ada.hear().await["sent"]["seq"], 1);
+}
+
+/// A gateway whose room service answers probes, a member, and a short patience.
+async fn probed_world() -> (World, Link, Browser) {
+    let mut world = World::start(|settings| settings.delivery_grace = Duration::from_millis(100)).await;
+    world.probes = true;
+    let mut link = world.link().await;
+    let (ada, _) = world.member(&mut link, "lobby", 0).await;
+    (world, link, ada)
+}
+
+#[tokio::test]
+async fn a_room_service_that_cannot_deliver_makes_the_gateway_unready_and_closes_nobody() {
+    let (world, mut link, mut ada) = probed_world().await;
+    link.probed("Redis does not answer").await;
+    world.until(Err("delivery: the room service cannot deliver: Redis does not answer")).await;
+    link.message("lobby", 1).await;
+    ada.hear_messages([1]).await;
+    link.probed("").await;
+    world.until_ready().await;
+}
+
+#[tokio::test]
+async fn a_link_that_brings_no_answer_makes_the_gateway_unready_until_one_comes() {
+    let (world, mut link, mut ada) = probed_world().await;
+    assert!(matches!(link.hear().await, Up::Probe(_)));
+    world.until(Err("delivery: no answer from the room service for 100ms")).await;
+    ada.say(json!({ "id": 9, "typing": { "room": "lobby" } })).await;
+    link.frame().await;
+    link.say(Down::Probed(Probed::default())).await;
+    world.until_ready().await;
+    link.probed("").await;
+}
+
+#[tokio::test]
+async fn a_gateway_is_not_ready_before_something_was_delivered_and_trouble_outlives_the_link() {
+    let mut world = World::start(|settings| settings.link_grace = Duration::from_secs(1)).await;
+    world.until(Err("delivery: nothing was delivered yet; link: no room service has answered yet")).await;
+    world.probes = true;
+    let mut link = world.link().await;
+    link.probed("Redis cannot be reached").await;
+    let trouble = "delivery: the room service cannot deliver: Redis cannot be reached";
+    world.until(Err(trouble)).await;
+    world.unreachable(true);
+    drop(link);
+    world.until(Err(&format!("{trouble}; link: no room service has answered for 1s"))).await;
+    world.unreachable(false);
+    world.link().await;
 }
 
 #[tokio::test]

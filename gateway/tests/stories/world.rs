@@ -22,7 +22,7 @@ use proto::{
         server_frame::Body,
     },
     edge::v1::{
-        Heads, LinkRequest, LinkResponse, Opened, RoomEvent, RoomReplay, SessionEnd, SessionGone,
+        Heads, LinkRequest, LinkResponse, Opened, Probed, RoomEvent, RoomReplay, SessionEnd, SessionGone,
         SessionReplay, SessionReply,
         edge_service_server::{EdgeService, EdgeServiceServer},
         link_request::Body as Up,
@@ -64,6 +64,8 @@ pub(crate) struct World {
     pub(crate) serving: JoinHandle<()>,
     links: mpsc::UnboundedReceiver<Link>,
     unreachable: Arc<AtomicBool>,
+    /// The room service answers probes; [`World::link`] the first of each Link.
+    pub(crate) probes: bool,
 }
 
 impl World {
@@ -94,7 +96,7 @@ impl World {
         });
         let gateway = Gateway::serve(settings, upstream, listener, health.clone(), tasks.clone());
         let serving = tokio::spawn(async move { gateway.await.unwrap() });
-        Self { address, health, tasks, serving, links, unreachable }
+        Self { address, health, tasks, serving, links, unreachable, probes: false }
     }
 
     /// A gateway that is ready, and its Link.
@@ -110,7 +112,7 @@ impl World {
         let Up::Open(open) = link.hear().await else { panic!("a Link begins with Open") };
         assert!(open.edge.starts_with("e_"));
         link.edge = open.edge;
-        link.say(Down::Opened(Opened {})).await;
+        link.say(Down::Opened(Opened { probes: self.probes })).await;
         loop {
             match link.hear().await {
                 Up::Session(session) => link.sessions.push(session),
@@ -118,6 +120,9 @@ impl World {
                 Up::Replayed(_) => break,
                 other => panic!("before the replay is done: {other:?}"),
             }
+        }
+        if self.probes {
+            link.probed("").await;
         }
         self.until_ready().await;
         link
@@ -129,8 +134,14 @@ impl World {
     }
 
     pub(crate) async fn until_ready(&self) {
-        soon("readiness", async {
-            while self.health.check().is_err() {
+        self.until(Ok(())).await;
+    }
+
+    /// Waits until the gateway says so of itself.
+    pub(crate) async fn until(&self, health: Result<(), &str>) {
+        soon(format!("{health:?}"), async {
+            while self.health.check().as_ref().map_err(String::as_str) != health.as_ref().map_err(|why| *why)
+            {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         })
@@ -271,12 +282,22 @@ impl Link {
         request.expect("the Link is open").body.unwrap()
     }
 
-    /// The gateway's next word is a session's frame.
+    /// The gateway's next word is a session's frame. A probe before it is answered well.
     pub(crate) async fn frame(&mut self) -> (u64, ClientFrame) {
-        match self.hear().await {
-            Up::Frame(frame) => (frame.session, frame.frame.unwrap()),
-            other => panic!("not a frame: {other:?}"),
+        loop {
+            match self.hear().await {
+                Up::Frame(frame) => return (frame.session, frame.frame.unwrap()),
+                Up::Probe(_) => self.say(Down::Probed(Probed::default())).await,
+                other => panic!("not a frame: {other:?}"),
+            }
         }
+    }
+
+    /// The gateway's next word is a probe, and this is the answer.
+    pub(crate) async fn probed(&mut self, trouble: &str) {
+        let asked = self.hear().await;
+        assert!(matches!(asked, Up::Probe(_)), "{asked:?}");
+        self.say(Down::Probed(Probed { trouble: trouble.to_owned() })).await;
     }
 
     pub(crate) async fn gone(&mut self) -> SessionGone {

@@ -13,7 +13,7 @@ use futures_util::Stream;
 use proto::{
     chat::v1::{ClientFrame, Error as ErrorFrame, Head, Position, ServerFrame, server_frame::Body as Reply},
     edge::v1::{
-        Heads, LinkDrain, LinkRequest, LinkResponse, Open, Opened, RoomEvent, RoomReplay, SessionEnd,
+        Heads, LinkDrain, LinkRequest, LinkResponse, Open, Opened, Probed, RoomEvent, RoomReplay, SessionEnd,
         SessionReplay, SessionReply, edge_service_server::EdgeService, link_request::Body as Up,
         link_response::Body as Down,
     },
@@ -92,7 +92,7 @@ async fn serve(service: Arc<Service>, mut inbound: Streaming<LinkRequest>, outfl
         door,
         down,
     };
-    link.down.send(Down::Opened(Opened {}));
+    link.down.send(Down::Opened(Opened { probes: true }));
     let why = link.run(inbound).await;
     tracing::info!(edge = link.door.edge.id.0, why, sessions = link.lines.len(), "a Link ended");
     link.hang_up();
@@ -174,6 +174,7 @@ impl Link {
             Up::Session(replay) => self.replay_session(replay),
             Up::Room(replay) => self.replay_room(replay).await,
             Up::Replayed(_) => self.reconcile().await,
+            Up::Probe(_) => self.down.send(Down::Probed(Probed { trouble: self.service.delivery.trouble() })),
         }
     }
 

@@ -14,8 +14,8 @@ use proto::{
 use tokio::time::Instant;
 
 use super::{
-    Appended, Arrival, Draft, Feed, FeedSender, Heard, Lease, Page, Published, REPEAT_WINDOW, Resume,
-    RosterChange, Seat, Snapshot, Standing, Store, StoreError, feed,
+    Appended, Arrival, Draft, Feed, FeedSender, Heard, Lease, Page, ProbeError, Published, REPEAT_WINDOW,
+    Resume, RosterChange, Seat, Snapshot, Standing, Store, StoreError, feed,
 };
 use crate::ids::{EdgeId, RoomId, SessionName, draw};
 
@@ -313,6 +313,12 @@ impl Store for MemoryStore {
             state.publish(&self.feed, &room_id, change);
         }
         Ok(removed)
+    }
+
+    async fn probe(&self, nonce: u64) -> Result<(), ProbeError> {
+        let _state = self.lock();
+        self.feed.put(Heard::Probed(nonce));
+        Ok(())
     }
 
     async fn token_secret(&self, fresh: &str) -> Result<String, StoreError> {

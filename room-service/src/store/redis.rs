@@ -15,6 +15,7 @@
 //! | `chat:edges` | sorted set | edge → when its lease lapses; the reaper removes it |
 //! | `chat:edge:<edge>:rooms` | set | where the edge has sessions; the reaper removes it |
 //! | `chat:token-secret` | string | signs session tokens |
+//! | `chat:{~<store>}:probe`, `…:events` | string, topic | the last probe of one running room service; it expires |
 
 mod subscriptions;
 
@@ -38,8 +39,8 @@ use runtime::{Health, Tasks};
 
 use self::subscriptions::Subscriptions;
 use super::{
-    Appended, Arrival, Draft, Feed, Lease, Page, Published, REPEAT_WINDOW, Resume, Seat, Snapshot, Standing,
-    Store, StoreError, feed,
+    Appended, Arrival, Draft, Feed, Lease, Page, ProbeError, Published, REPEAT_WINDOW, Resume, Seat,
+    Snapshot, Standing, Store, StoreError, feed,
 };
 use crate::ids::{EdgeId, RoomId, SessionName, draw};
 
@@ -55,6 +56,8 @@ const BROADCAST_CAPACITY: usize = 16_384;
 const RECONNECT_MILLIS: (u32, u32) = (50, 1000);
 /// How often both connections are asked whether they live, so that a silent death is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long the last probe of a room service that ended is kept.
+const PROBE_TTL: Duration = Duration::from_mins(1);
 /// How many sessions one script removes at most; other scripts wait meanwhile.
 const REAP_BATCH: u32 = 200;
 
@@ -67,6 +70,8 @@ pub struct RedisStore {
     subscriptions: Subscriptions,
     scripts: Scripts,
     history_max: u32,
+    /// Where this store alone hears its probes: named like what belongs to a room, and no room can be called so.
+    probes: String,
 }
 
 #[derive(Debug)]
@@ -77,6 +82,7 @@ struct Scripts {
     read: Script,
     renew: Script,
     claim: Script,
+    probe: Script,
 }
 
 /// The script `name.lua`, behind the beginning that all scripts about a room share.
@@ -102,9 +108,11 @@ impl RedisStore {
         let client = build(url)?;
         let subscriber = build(url)?;
         let (sender, feed) = feed();
+        let probes = format!("chat:{{~{}}}", draw(""));
+        let probe_topic = format!("{probes}:events");
         let store = Self {
             client: client.clone(),
-            subscriptions: Subscriptions::start(subscriber.clone(), sender, tasks),
+            subscriptions: Subscriptions::start(subscriber.clone(), sender, probe_topic, tasks),
             scripts: Scripts {
                 append: room_script!("append"),
                 join: room_script!("join"),
@@ -112,8 +120,10 @@ impl RedisStore {
                 read: room_script!("read"),
                 renew: Script::from_lua(include_str!("redis/renew.lua")),
                 claim: Script::from_lua(include_str!("redis/claim.lua")),
+                probe: Script::from_lua(include_str!("redis/probe.lua")),
             },
             history_max,
+            probes,
         };
         health.unready("redis", "not connected yet");
         let stop = tasks.stopping().clone();
@@ -365,6 +375,28 @@ impl Store for RedisStore {
         }
     }
 
+    async fn probe(&self, nonce: u64) -> Result<(), ProbeError> {
+        if !self.client.is_connected() {
+            return Err(ProbeError::Away);
+        }
+        let key = format!("{}:probe", self.probes);
+        let args: Vec<Value> = vec![
+            format!("{}:events", self.probes).into(),
+            nonce.to_string().into(),
+            millis(PROBE_TTL).into(),
+        ];
+        let published = self.scripts.probe.evalsha_with_reload(&self.client, vec![key], args).await;
+        match published {
+            Ok(0_i64) => {
+                // Redis does not count this subscriber any more, whatever the subscriber believes.
+                self.subscriptions.renew().await;
+                Err(ProbeError::Deaf)
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(why_not_probed(&error)),
+        }
+    }
+
     async fn token_secret(&self, fresh: &str) -> Result<String, StoreError> {
         const KEY: &str = "chat:token-secret";
         self.connected()?;
@@ -421,6 +453,18 @@ fn translate(error: &fred::error::Error) -> StoreError {
         || matches!(error.kind(), fred::error::ErrorKind::Parse | fred::error::ErrorKind::Config);
     let words = format!("{:?}: {}", error.kind(), error.details());
     if broken { StoreError::Broken(words) } else { StoreError::Unavailable(words) }
+}
+
+/// Never the error's own words, which may hold an address.
+fn why_not_probed(error: &fred::error::Error) -> ProbeError {
+    let first_word = error.details().split(' ').next().unwrap_or_default();
+    match error.kind() {
+        fred::error::ErrorKind::Timeout => ProbeError::Silent,
+        _ if !first_word.is_empty() && first_word.bytes().all(|byte| byte.is_ascii_uppercase()) => {
+            ProbeError::Refused(first_word.to_owned())
+        }
+        _ => ProbeError::Away,
+    }
 }
 
 fn room_keys(room: &RoomId) -> Vec<String> {

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use proto::chat::v1::{Member, Position};
 
 use super::{
-    Appended, Arrival, Draft, Feed, Lease, MemoryStore, Page, Resume, Seat, Snapshot, Standing, Store,
-    StoreError,
+    Appended, Arrival, Draft, Feed, Lease, MemoryStore, Page, ProbeError, Resume, Seat, Snapshot, Standing,
+    Store, StoreError,
 };
 use crate::ids::{EdgeId, RoomId, SessionName};
 
@@ -151,6 +151,10 @@ impl Store for ScriptedStore {
     async fn reap(&self, ttl: Duration) -> Result<u64, StoreError> {
         self.called("reap")?;
         self.inner.reap(ttl).await
+    }
+
+    async fn probe(&self, nonce: u64) -> Result<(), ProbeError> {
+        self.inner.probe(nonce).await
     }
 
     async fn token_secret(&self, fresh: &str) -> Result<String, StoreError> {

@@ -37,13 +37,16 @@ pub(super) struct Subscriptions {
 enum Request {
     Add(RoomId, oneshot::Sender<Result<(), StoreError>>),
     Remove(RoomId),
+    /// Subscribe to everything again.
+    Renew,
 }
 
 impl Subscriptions {
-    pub(super) fn start(client: Client, feed: FeedSender, tasks: &Tasks) -> Self {
+    /// Hears `probes` from the first connection on, and the rooms that are added.
+    pub(super) fn start(client: Client, feed: FeedSender, probes: String, tasks: &Tasks) -> Self {
         let (sender, requests) = mpsc::channel(WAITING_REQUESTS);
-        tasks.spawn("redis feed", hand_on(client.clone(), feed.clone(), tasks.clone()));
-        tasks.spawn("redis subscriptions", keep(client, feed, requests, tasks.clone()));
+        tasks.spawn("redis feed", hand_on(client.clone(), feed.clone(), probes.clone(), tasks.clone()));
+        tasks.spawn("redis subscriptions", keep(client, feed, probes, requests, tasks.clone()));
         Self { requests: sender }
     }
 
@@ -58,46 +61,68 @@ impl Subscriptions {
         // A task that has ended has no subscriptions any more.
         let _ = self.requests.send(Request::Remove(room.clone())).await;
     }
+
+    /// Subscribes to everything again, soon.
+    pub(super) async fn renew(&self) {
+        let _ = self.requests.send(Request::Renew).await;
+    }
 }
 
-async fn keep(client: Client, feed: FeedSender, mut requests: mpsc::Receiver<Request>, tasks: Tasks) {
+async fn keep(
+    client: Client,
+    feed: FeedSender,
+    probes: String,
+    mut requests: mpsc::Receiver<Request>,
+    tasks: Tasks,
+) {
     let mut reconnected = client.reconnect_rx();
     let mut counts: HashMap<RoomId, usize> = HashMap::new();
     let mut batch = Vec::new();
     loop {
-        tokio::select! {
+        let renew = tokio::select! {
             () = tasks.stopping().cancelled() => return,
             event = reconnected.recv() => {
                 // Several reconnects may have been counted together; once is enough for all.
                 if matches!(event, Err(RecvError::Closed)) {
                     return;
                 }
-                let rooms: Vec<RoomId> = counts.keys().cloned().collect();
-                while let Err(error) = subscribe(&client, &rooms).await {
-                    tracing::warn!(%error, rooms = rooms.len(), "cannot subscribe again yet");
-                    if !client.is_connected() {
-                        break;
-                    }
-                    tokio::time::sleep(RETRY).await;
-                }
-                feed.put(Heard::Gap);
+                true
             }
             taken = requests.recv_many(&mut batch, CHUNK) => {
                 if taken == 0 {
                     return;
                 }
-                settle(&client, &mut counts, batch.drain(..)).await;
+                settle(&client, &mut counts, batch.drain(..)).await
             }
+        };
+        if !renew {
+            continue;
         }
+        let topics: Vec<String> = counts.keys().map(topic).chain([probes.clone()]).collect();
+        while let Err(error) = subscribe(&client, &topics).await {
+            tracing::warn!(%error, topics = topics.len(), "cannot subscribe again yet");
+            if !client.is_connected() {
+                break;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        feed.put(Heard::Gap);
     }
 }
 
-/// Does what a batch of requests asks for, in as few commands as keep their order.
-async fn settle(client: &Client, counts: &mut HashMap<RoomId, usize>, batch: impl Iterator<Item = Request>) {
+/// Does what a batch of requests asks for, in as few commands as keep their order. Whether everything is to be
+/// subscribed again.
+async fn settle(
+    client: &Client,
+    counts: &mut HashMap<RoomId, usize>,
+    batch: impl Iterator<Item = Request>,
+) -> bool {
+    let mut renew = false;
     let mut added = Vec::new();
     let mut answers = Vec::new();
     for request in batch {
         match request {
+            Request::Renew => renew = true,
             Request::Add(room, answer) => {
                 let count = counts.entry(room.clone()).or_default();
                 *count += 1;
@@ -117,7 +142,8 @@ async fn settle(client: &Client, counts: &mut HashMap<RoomId, usize>, batch: imp
             }
         }
     }
-    let outcome = subscribe(client, &added).await;
+    let topics: Vec<String> = added.iter().map(topic).collect();
+    let outcome = subscribe(client, &topics).await;
     for (room, answer) in answers {
         let outcome = match &outcome {
             Ok(()) => Ok(()),
@@ -134,23 +160,21 @@ async fn settle(client: &Client, counts: &mut HashMap<RoomId, usize>, batch: imp
         // Whoever asked waits for the answer, unless the whole process is stopping.
         let _ = answer.send(outcome);
     }
+    renew
 }
 
-async fn subscribe(client: &Client, rooms: &[RoomId]) -> Result<(), StoreError> {
-    for chunk in rooms.chunks(CHUNK) {
-        client
-            .subscribe(chunk.iter().map(topic).collect::<Vec<_>>())
-            .await
-            .map_err(|error| translate(&error))?;
+async fn subscribe(client: &Client, topics: &[String]) -> Result<(), StoreError> {
+    for chunk in topics.chunks(CHUNK) {
+        client.subscribe(chunk.to_vec()).await.map_err(|error| translate(&error))?;
     }
-    if !rooms.is_empty() {
+    if !topics.is_empty() {
         // `subscribe` returns when it is written; Redis answers a PING after it has subscribed.
         client.ping::<Value>(None).await.map_err(|error| translate(&error))?;
     }
     Ok(())
 }
 
-async fn hand_on(client: Client, feed: FeedSender, tasks: Tasks) {
+async fn hand_on(client: Client, feed: FeedSender, probes: String, tasks: Tasks) {
     let mut heard = client.message_rx();
     loop {
         let message = tokio::select! {
@@ -158,8 +182,8 @@ async fn hand_on(client: Client, feed: FeedSender, tasks: Tasks) {
             message = heard.recv() => message,
         };
         match message {
-            Ok(message) => match read(&message) {
-                Some((room, published)) => feed.put(Heard::Published(room, published)),
+            Ok(message) => match read(&message, &probes) {
+                Some(heard) => feed.put(heard),
                 // Somebody else's. If it was ours after all, the head beacon finds what is missing.
                 None => metrics::counter!("parlor_room_service_unreadable_events_total").increment(1),
             },
@@ -172,9 +196,12 @@ async fn hand_on(client: Client, feed: FeedSender, tasks: Tasks) {
     }
 }
 
-/// An event from a topic of ours.
-fn read(message: &Received) -> Option<(RoomId, Published)> {
+/// What a topic of ours says.
+fn read(message: &Received, probes: &str) -> Option<Heard> {
+    if *message.channel == *probes {
+        return Some(Heard::Probed(message.value.as_u64()?));
+    }
     let room = message.channel.strip_prefix("chat:{")?.strip_suffix("}:events")?;
-    let published = serde_json::from_slice(message.value.as_bytes()?).ok()?;
-    Some((RoomId::parse(room)?, published))
+    let published: Published = serde_json::from_slice(message.value.as_bytes()?).ok()?;
+    Some(Heard::Published(RoomId::parse(room)?, published))
 }
