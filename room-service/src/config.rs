@@ -62,13 +62,49 @@ pub struct Settings {
     #[arg(long, env = "PARLOR_ROOM_SERVICE_TOKEN_TTL", default_value = "30days", value_parser = duration)]
     pub token_ttl: Duration,
 
-    /// How many messages a session may send in a second, for long. Nobody types that fast; a runaway bot is slowed.
+    /// How many messages a session may send in a second, for long. Nobody types that fast; a runaway bot is slowed, and
+    /// told when to try again.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_SEND_RATE", default_value = "50")]
     pub send_rate: NonZeroU32,
 
     /// How many messages a session may send at once after a pause. A pasted log of a hundred lines passes.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_SEND_BURST", default_value = "200")]
     pub send_burst: NonZeroU32,
+
+    /// How many messages a member may send in a second, for long, over all their sessions and calls to this service.
+    /// Two sessions' worth: more tabs do not make a member louder.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_MEMBER_SEND_RATE", default_value = "100")]
+    pub member_send_rate: NonZeroU32,
+
+    /// How many messages a member may send at once after a pause, over all their sessions and calls to this service.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_MEMBER_SEND_BURST", default_value = "400")]
+    pub member_send_burst: NonZeroU32,
+
+    /// How many joins a session may ask for in a second, for long. Each costs the store a write, and may open a room.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_JOIN_RATE", default_value = "10")]
+    pub join_rate: NonZeroU32,
+
+    /// How many joins a session may ask for at once after a pause. Enough to come back to every room that it may be in.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_JOIN_BURST", default_value = "100")]
+    pub join_burst: NonZeroU32,
+
+    /// How many other frames a session may say in a second, for long: pages of history and of members, typing, leave,
+    /// refresh, hello. As many pages a member may ask for by calls without a session. Nobody scrolls that fast.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_FRAME_RATE", default_value = "20")]
+    pub frame_rate: NonZeroU32,
+
+    /// How many other frames a session may say at once after a pause. A large room's roster, page by page, passes.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_FRAME_BURST", default_value = "100")]
+    pub frame_burst: NonZeroU32,
+
+    /// How many times in a second a session's rooms are told that its member is writing. More are answered and not
+    /// told: the others see it for longer than that anyway.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_TYPING_RATE", default_value = "1")]
+    pub typing_rate: NonZeroU32,
+
+    /// How many times at once after a pause a session's rooms are told that its member is writing. A few rooms' worth.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_TYPING_BURST", default_value = "5")]
+    pub typing_burst: NonZeroU32,
 
     /// How many rooms a session may be in. Every room costs each of its sessions a place in each list of heads.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_ROOMS_PER_SESSION", default_value_t = 64,

@@ -8,6 +8,7 @@ mod delivery;
 pub mod door;
 pub mod identity;
 pub mod ids;
+mod limits;
 mod presence;
 mod refusal;
 mod room;
@@ -26,10 +27,6 @@ use std::{
 };
 
 use futures_util::Stream;
-use governor::{
-    DefaultKeyedRateLimiter, RateLimiter,
-    clock::{Clock as _, DefaultClock},
-};
 use proto::{
     chat::v1::chat_service_server::ChatServiceServer, edge::v1::edge_service_server::EdgeServiceServer,
 };
@@ -48,10 +45,10 @@ use self::{
     config::Settings,
     delivery::Delivery,
     door::{chat::ChatDoor, edge::EdgeDoor},
-    identity::{Identity, Tokens},
+    identity::Tokens,
     ids::{EdgeId, draw},
+    limits::MemberLimits,
     presence::{Edge, Presence},
-    refusal::Refusal,
     room::{Limits, ListenerId},
     rooms::Rooms,
     store::{Feed, MemoryStore, RedisStore, Store, StoreError},
@@ -70,7 +67,7 @@ const MAX_HEADER_BYTES: u32 = 16 << 10;
 const HEALTH_BEAT: Duration = Duration::from_millis(500);
 /// How long sessions whose stream has ended may take to tell their rooms.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// How often the rate limits of those who are silent are forgotten.
+/// How often the limits of members who are silent are forgotten.
 const FORGET_LIMITS: Duration = Duration::from_mins(1);
 
 /// Everything that a door needs.
@@ -84,7 +81,7 @@ pub struct Service {
     /// This running room service, as the owner of its bots' presence.
     edge: Arc<Edge>,
     bots: Arc<Semaphore>,
-    unary: DefaultKeyedRateLimiter<String>,
+    limits: MemberLimits,
     listeners: AtomicU64,
     /// The streams at the doors. They move before the rest ends.
     doors: Tasks,
@@ -132,7 +129,7 @@ impl Service {
             tokens: Tokens::new(&secret, settings.token_ttl),
             edge: presence.hold(EdgeId::draw()).await,
             bots: Arc::new(Semaphore::new(settings.max_bots)),
-            unary: RateLimiter::keyed(session::quota(settings.send_rate, settings.send_burst)),
+            limits: MemberLimits::new(&settings),
             listeners: AtomicU64::new(1),
             doors: doors.clone(),
             tasks: tasks.clone(),
@@ -151,18 +148,11 @@ impl Service {
         self.listeners.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Counts a unary call of this member.
-    fn allow_unary(&self, who: &Identity) -> Result<(), Refusal> {
-        self.unary.check_key(&who.member.id).map_err(|not_until| Refusal::RateLimited {
-            retry_after: not_until.wait_time_from(DefaultClock::default().now()),
-        })
-    }
-
     async fn forget_limits(self: Arc<Self>) {
         loop {
             tokio::select! {
                 () = self.tasks.stopping().cancelled() => return,
-                () = tokio::time::sleep(FORGET_LIMITS) => self.unary.retain_recent(),
+                () = tokio::time::sleep(FORGET_LIMITS) => self.limits.forget_idle(),
             }
         }
     }

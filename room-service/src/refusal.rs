@@ -86,12 +86,26 @@ impl From<Refusal> for ErrorFrame {
     fn from(refusal: Refusal) -> Self {
         let retry_after_ms = match &refusal {
             Refusal::RateLimited { retry_after } => {
-                u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX).max(1)
+                // Rounded up: whoever waits exactly so long is let through.
+                u32::try_from(retry_after.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX).max(1)
             }
             Refusal::Unavailable => 500,
             _ => 0,
         };
         let code = refusal.code().to_owned();
         Self { code, message: refusal.to_string(), retryable: retry_after_ms > 0, retry_after_ms }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_as_long_as_told_has_waited_enough() {
+        let told = |retry_after| ErrorFrame::from(Refusal::RateLimited { retry_after }).retry_after_ms;
+        assert_eq!(told(Duration::from_micros(1001)), 2);
+        assert_eq!(told(Duration::from_millis(20)), 20);
+        assert_eq!(told(Duration::ZERO), 1, "0 would say nothing");
     }
 }

@@ -5,14 +5,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    num::NonZeroU32,
     sync::Arc,
 };
 
-use governor::{
-    Quota, RateLimiter,
-    clock::{Clock as _, DefaultClock},
-};
 use proto::chat::v1::{
     ClientFrame, HelloRequest, HistoryPage, HistoryRequest, JoinRequest, LeaveRequest, Left, MembersPage,
     MembersRequest, Refreshed, SendRequest, Sent, ServerFrame, Typed, TypingRequest, Welcome,
@@ -24,6 +19,7 @@ use crate::{
     Service,
     identity::{Identity, TokenError},
     ids::{MAX_ROOM_NAME, RoomId, SessionName},
+    limits::SessionLimits,
     presence::Edge,
     refusal::Refusal,
     room::{Command, Ear, Join, MAX_MEMBERS},
@@ -61,15 +57,11 @@ pub(crate) struct Session {
     rooms: BTreeMap<RoomId, RoomGuard>,
     /// Rooms in whose roster this session may be though it is not in them: a join or a leave of it failed half-way.
     stale: BTreeSet<RoomId>,
-    sends: Box<Limiter>,
+    limits: Box<SessionLimits>,
 }
-
-pub(crate) type Limiter = governor::DefaultDirectRateLimiter;
 
 impl Session {
     pub(crate) fn new(service: Arc<Service>, door: Arc<Door>, number: u64, token: Option<String>) -> Self {
-        let settings = &service.settings;
-        let sends = Box::new(RateLimiter::direct(quota(settings.send_rate, settings.send_burst)));
         Self {
             number,
             name: SessionName::draw(),
@@ -77,7 +69,7 @@ impl Session {
             token,
             rooms: BTreeMap::new(),
             stale: BTreeSet::new(),
-            sends,
+            limits: Box::new(SessionLimits::new(&service.settings)),
             service,
             door,
         }
@@ -102,17 +94,7 @@ impl Session {
     /// Does what the frame asks for, and replies.
     pub(crate) async fn handle(&mut self, frame: ClientFrame) {
         let id = frame.id;
-        let outcome = match frame.body {
-            None => {
-                Err(Refusal::Invalid("body: this frame asks for nothing that this server knows.".to_owned()))
-            }
-            Some(Said::Hello(hello)) => self.hello(hello).map(|welcome| Some(Reply::Welcome(welcome))),
-            Some(said) => match self.who.clone() {
-                Some(who) => self.obey(id, said, who).await,
-                None => Err(Refusal::Unauthenticated("Say hello first.".to_owned())),
-            },
-        };
-        match outcome {
+        match self.outcome(frame).await {
             Ok(Some(reply)) => self.reply(id, reply),
             // The room replied, in the order of its events.
             Ok(None) => {}
@@ -121,6 +103,20 @@ impl Session {
                     .increment(1);
                 self.reply(id, Reply::Error(refusal.into()));
             }
+        }
+    }
+
+    async fn outcome(&mut self, frame: ClientFrame) -> Result<Option<Reply>, Refusal> {
+        self.limits.allow(frame.body.as_ref())?;
+        match frame.body {
+            None => {
+                Err(Refusal::Invalid("body: this frame asks for nothing that this server knows.".to_owned()))
+            }
+            Some(Said::Hello(hello)) => self.hello(hello).map(|welcome| Some(Reply::Welcome(welcome))),
+            Some(said) => match self.who.clone() {
+                Some(who) => self.obey(frame.id, said, who).await,
+                None => Err(Refusal::Unauthenticated("Say hello first.".to_owned())),
+            },
         }
     }
 
@@ -261,11 +257,6 @@ impl Session {
 
     async fn send(&mut self, send: SendRequest, who: Identity) -> Result<Sent, Refusal> {
         let room = self.joined(&send.room)?;
-        if let Err(not_until) = self.sends.check() {
-            return Err(Refusal::RateLimited {
-                retry_after: not_until.wait_time_from(DefaultClock::default().now()),
-            });
-        }
         self.service.say(room, send, who).await
     }
 
@@ -290,7 +281,9 @@ impl Session {
 
     async fn typing(&self, typing: TypingRequest, who: &Identity) -> Result<Typed, Refusal> {
         let room = self.joined(&typing.room)?;
-        self.service.store.typing(&room, &who.member).await?;
+        if self.limits.may_tell_of_typing() {
+            self.service.store.typing(&room, &who.member).await?;
+        }
         Ok(Typed { room: typing.room })
     }
 
@@ -339,8 +332,9 @@ impl Service {
         })
     }
 
-    /// Checks a message and appends it.
+    /// Checks a message and appends it. It counts for its member.
     pub(crate) async fn say(&self, room: RoomId, send: SendRequest, who: Identity) -> Result<Sent, Refusal> {
+        self.limits.allow_send(&who.member.id)?;
         let client_id = check_client_id(send.client_id)?;
         let text = check_text(send.text, self.settings.max_text_bytes)?;
         let draft = Draft { room, member: who.member, client_id, text };
@@ -370,10 +364,6 @@ pub(crate) fn enterable(room: &str, who: &Identity) -> Result<RoomId, Refusal> {
         return Ok(room);
     }
     Err(Refusal::Forbidden(format!("room: your token does not open {room}.")))
-}
-
-pub(crate) fn quota(rate: NonZeroU32, burst: NonZeroU32) -> Quota {
-    Quota::per_second(rate).allow_burst(burst)
 }
 
 pub(crate) fn history_limit(asked: u32, page: u32) -> u32 {

@@ -139,7 +139,7 @@ impl Bot {
     }
 }
 
-async fn client(world: &World) -> ChatServiceClient<Channel> {
+pub(crate) async fn client(world: &World) -> ChatServiceClient<Channel> {
     ChatServiceClient::new(channel(world).await)
 }
 

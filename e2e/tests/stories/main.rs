@@ -4,6 +4,7 @@
 mod bots;
 mod errors;
 mod faults;
+mod limits;
 mod readiness;
 mod talk;
 mod world;

@@ -45,9 +45,15 @@ impl Part {
 impl World {
     /// One process, no Redis.
     pub(crate) async fn small() -> Self {
+        Self::small_with(&[], &[]).await
+    }
+
+    /// One process, no Redis, with these flags too.
+    pub(crate) async fn small_with(room_service_flags: &[&str], gateway_flags: &[&str]) -> Self {
         let (health, back, front) = (Health::default(), Tasks::default(), Tasks::default());
         let doors = Tasks::default();
-        let settings = room_service_settings(None);
+        let mut settings = room_service_settings(None);
+        settings.update_from(["room-service"].iter().chain(room_service_flags));
         let (store, feed) = open_store(&settings, &health, &back).unwrap();
         let service = Service::start(settings, store, feed, &health, &doors, &back).await.unwrap();
         let (dialled, links) = tokio::sync::mpsc::channel(4);
@@ -68,7 +74,7 @@ impl World {
                 .map_err(|_| std::io::Error::from(std::io::ErrorKind::ConnectionRefused))?;
             Ok(near)
         });
-        let gateway = start_gateway(&[], Some(upstream), &front).await;
+        let gateway = start_gateway(gateway_flags, Some(upstream), &front).await;
         Self {
             gateways: vec![gateway],
             room_services: vec![Part { address, health, doors, tasks: back }],

@@ -11,8 +11,9 @@ use std::{
 
 use futures_util::Stream;
 use proto::chat::v1::{
-    ClientFrame, Head, Heartbeat, HistoryPage, HistoryRequest, MembersPage, MembersRequest, Move, Position,
-    SendRequest, Sent, ServerFrame, chat_service_server::ChatService, server_frame::Body as Reply,
+    ClientFrame, Error as ErrorFrame, Head, Heartbeat, HistoryPage, HistoryRequest, MembersPage,
+    MembersRequest, Move, Position, SendRequest, Sent, ServerFrame, chat_service_server::ChatService,
+    server_frame::Body as Reply,
 };
 use tokio::time::{Instant, interval_at, sleep};
 use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap};
@@ -82,7 +83,6 @@ impl ChatService for ChatDoor {
         let who = self.caller(request.metadata())?;
         let send = request.into_inner();
         let room = enterable(&send.room, &who)?;
-        self.service.allow_unary(&who)?;
         Ok(Response::new(self.service.say(room, send, who).await?))
     }
 
@@ -90,7 +90,7 @@ impl ChatService for ChatDoor {
         let who = self.caller(request.metadata())?;
         let history = request.into_inner();
         let room = enterable(&history.room, &who)?;
-        self.service.allow_unary(&who)?;
+        self.service.limits.allow_call(&who.member.id)?;
         let limit = history_limit(history.limit, self.service.settings.history_page);
         Ok(Response::new(self.service.history(&room, history.before, limit).await?))
     }
@@ -99,7 +99,7 @@ impl ChatService for ChatDoor {
         let who = self.caller(request.metadata())?;
         let members = request.into_inner();
         let room = enterable(&members.room, &who)?;
-        self.service.allow_unary(&who)?;
+        self.service.limits.allow_call(&who.member.id)?;
         let mut all = self.service.store.snapshot(&room, 0).await.map_err(Refusal::from)?.members;
         let member_count = u32::try_from(all.len()).unwrap_or(u32::MAX);
         all.retain(|member| member.id > members.after);
@@ -206,6 +206,12 @@ impl From<Refusal> for Status {
             Refusal::Unavailable => Code::Unavailable,
             Refusal::Internal { .. } => Code::Internal,
         };
-        Status::new(code, refusal.to_string())
+        let frame = ErrorFrame::from(refusal);
+        let mut status = Status::new(code, frame.message);
+        if frame.retryable {
+            // What gRPC's own retries obey.
+            status.metadata_mut().insert("grpc-retry-pushback-ms", frame.retry_after_ms.into());
+        }
+        status
     }
 }

@@ -1,0 +1,152 @@
+//! How often something may be asked for.
+//!
+//! A session has limits of its own, by what its frames ask for. What a member sends counts over all their sessions and
+//! calls as well. All of it is counted in this room service: another one counts anew, so that no frame waits for a
+//! second round trip to the store. What addresses may do is the gateway's to count.
+
+use std::num::NonZeroU32;
+
+use governor::{
+    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+};
+use proto::chat::v1::client_frame::Body as Said;
+
+use crate::{config::Settings, refusal::Refusal};
+
+/// What one session may ask for.
+pub(crate) struct SessionLimits {
+    sends: DefaultDirectRateLimiter,
+    joins: DefaultDirectRateLimiter,
+    frames: DefaultDirectRateLimiter,
+    typing: DefaultDirectRateLimiter,
+}
+
+impl SessionLimits {
+    /// Those of a session that has asked for nothing yet.
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let limiter = |rate, burst| RateLimiter::direct(quota(rate, burst));
+        Self {
+            sends: limiter(settings.send_rate, settings.send_burst),
+            joins: limiter(settings.join_rate, settings.join_burst),
+            frames: limiter(settings.frame_rate, settings.frame_burst),
+            typing: limiter(settings.typing_rate, settings.typing_burst),
+        }
+    }
+
+    /// Counts a frame, whatever becomes of it.
+    pub(crate) fn allow(&self, said: Option<&Said>) -> Result<(), Refusal> {
+        let limiter = match said {
+            Some(Said::Send(_)) => &self.sends,
+            Some(Said::Join(_)) => &self.joins,
+            _ => &self.frames,
+        };
+        limiter.check().map_err(|not_until| too_fast(&not_until))
+    }
+
+    /// Whether the others are to hear once more that this session's member is writing.
+    pub(crate) fn may_tell_of_typing(&self) -> bool {
+        self.typing.check().is_ok()
+    }
+}
+
+/// What each member may ask for.
+pub(crate) struct MemberLimits {
+    sends: DefaultKeyedRateLimiter<String>,
+    calls: DefaultKeyedRateLimiter<String>,
+}
+
+impl MemberLimits {
+    /// Those of members who have asked for nothing yet.
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            sends: RateLimiter::keyed(quota(settings.member_send_rate, settings.member_send_burst)),
+            calls: RateLimiter::keyed(quota(settings.frame_rate, settings.frame_burst)),
+        }
+    }
+
+    /// Counts a message of this member, by whatever way it came.
+    pub(crate) fn allow_send(&self, member_id: &String) -> Result<(), Refusal> {
+        self.sends.check_key(member_id).map_err(|not_until| too_fast(&not_until))
+    }
+
+    /// Counts a call of this member that needs no session and sends nothing.
+    pub(crate) fn allow_call(&self, member_id: &String) -> Result<(), Refusal> {
+        self.calls.check_key(member_id).map_err(|not_until| too_fast(&not_until))
+    }
+
+    /// Forgets the members who have not used up anything of what they may do. To be called now and then, or this grows
+    /// with every member who ever came.
+    pub(crate) fn forget_idle(&self) {
+        for limiter in [&self.sends, &self.calls] {
+            limiter.retain_recent();
+            limiter.shrink_to_fit();
+        }
+    }
+}
+
+fn quota(rate: NonZeroU32, burst: NonZeroU32) -> Quota {
+    Quota::per_second(rate).allow_burst(burst)
+}
+
+fn too_fast(not_until: &NotUntil<<DefaultClock as Clock>::Instant>) -> Refusal {
+    Refusal::RateLimited { retry_after: not_until.wait_time_from(DefaultClock::default().now()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use proto::chat::v1::{HistoryRequest, JoinRequest, SendRequest, TypingRequest};
+    use testkit::eventually;
+
+    use super::*;
+
+    fn settings(flags: &[&str]) -> Settings {
+        Settings::parse_from(["room-service"].iter().chain(flags))
+    }
+
+    #[test]
+    fn each_kind_of_frame_has_its_own_limit() {
+        let limits = SessionLimits::new(&settings(&[
+            "--send-rate=1",
+            "--send-burst=30",
+            "--join-rate=1",
+            "--join-burst=20",
+            "--frame-rate=1",
+            "--frame-burst=10",
+        ]));
+        let kinds = [
+            (30, vec![Some(Said::Send(SendRequest::default()))]),
+            (20, vec![Some(Said::Join(JoinRequest::default()))]),
+            (
+                10,
+                vec![
+                    Some(Said::History(HistoryRequest::default())),
+                    Some(Said::Typing(TypingRequest::default())),
+                    None,
+                ],
+            ),
+        ];
+        for (burst, kind) in kinds {
+            let frames = kind.iter().cycle().take(60);
+            let allowed = frames.filter(|said| limits.allow(said.as_ref()).is_ok()).count();
+            // On a machine that stands still for a few seconds a few more pass.
+            assert!((burst..burst + 9).contains(&allowed), "{allowed} of {kind:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn members_are_counted_apart_and_forgotten_when_idle() {
+        let limits = MemberLimits::new(&settings(&["--member-send-rate=1", "--member-send-burst=1"]));
+        let (ada, bob) = ("m_ada".to_owned(), "m_bob".to_owned());
+        assert!(limits.allow_send(&ada).is_ok());
+        assert!(limits.allow_send(&bob).is_ok());
+        assert!((0..100).any(|_| limits.allow_send(&ada).is_err()));
+        assert!(limits.allow_call(&ada).is_ok());
+        eventually("nobody is remembered", async || {
+            limits.forget_idle();
+            (limits.sends.is_empty() && limits.calls.is_empty()).then_some(())
+        })
+        .await;
+    }
+}
