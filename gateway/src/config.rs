@@ -65,6 +65,24 @@ pub struct Settings {
     #[arg(long, env = "PARLOR_GATEWAY_MAX_SESSIONS_PER_ADDRESS", default_value_t = 256)]
     pub max_sessions_per_address: usize,
 
+    /// New sessions per second from one address, for long. An office that reloads its page is slower. A faster one is
+    /// refused with 429 and Retry-After, which costs less than a session that is closed.
+    #[arg(long, env = "PARLOR_GATEWAY_SESSION_RATE_PER_ADDRESS", default_value_t = 50,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub session_rate_per_address: u32,
+
+    /// New sessions at once from one address after a pause. All that it may have come back together, twice.
+    #[arg(long, env = "PARLOR_GATEWAY_SESSION_BURST_PER_ADDRESS", default_value_t = 512,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub session_burst_per_address: u32,
+
+    /// Hellos with a bad token per minute from one address, and at once after a pause. All that may be open there can
+    /// be told that their tokens are too old. Who says one more is closed with 4003, and new sessions from there get 429
+    /// until some of it has passed.
+    #[arg(long, env = "PARLOR_GATEWAY_FAILED_HELLOS_PER_ADDRESS", default_value_t = 300,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub failed_hellos_per_address: u32,
+
     /// TCP connections at once: the sessions, and room for those who fetch files. When it is full, more wait in the
     /// kernel's queue.
     #[arg(long, env = "PARLOR_GATEWAY_MAX_CONNECTIONS", default_value_t = 12_000)]

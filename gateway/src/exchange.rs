@@ -7,12 +7,14 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use proto::chat::v1::{
-    ClientFrame, JoinRequest, Message, Presence, ServerFrame, client_frame, server_frame::Body,
+    ClientFrame, Error, JoinRequest, Message, Presence, ServerFrame, client_frame, server_frame::Body,
 };
 use tokio::time::Instant;
 
 use crate::{
+    admission::Admitted,
     calls::{Call, Calls},
+    close,
     config::Settings,
     event::RoomName,
     frame::{self, Encoding},
@@ -29,6 +31,8 @@ const CATCH_UP_RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Exchange {
     number: Number,
+    /// Whom its failures count against.
+    admitted: Admitted,
     encoding: Encoding,
     outbox: Arc<Outbox>,
     hub: Arc<Hub>,
@@ -60,8 +64,10 @@ pub(crate) enum Next {
 
 impl Exchange {
     /// The conversation of session `number`, which has just begun.
+    #[allow(clippy::too_many_arguments, reason = "one for each part that it stands between")]
     pub(crate) fn new(
         number: Number,
+        admitted: Admitted,
         encoding: Encoding,
         outbox: Arc<Outbox>,
         hub: Arc<Hub>,
@@ -71,6 +77,7 @@ impl Exchange {
     ) -> Self {
         Self {
             number,
+            admitted,
             encoding,
             outbox,
             hub,
@@ -206,6 +213,19 @@ impl Exchange {
         }
     }
 
+    fn failed_hello(&mut self, error: &Error) {
+        match error.code.as_str() {
+            "UNAVAILABLE" => self.excuse_hello(),
+            "UNAUTHENTICATED" => {
+                metrics::counter!("parlor_gateway_failed_hellos_total").increment(1);
+                if !self.admitted.failed_hello() {
+                    self.outbox.close(close::TOO_MANY_FAILED_HELLOS);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// It is not the client's fault that it was not welcomed.
     fn excuse_hello(&mut self) {
         self.hello_until = Instant::now() + self.hello_timeout;
@@ -222,7 +242,7 @@ impl Exchange {
             Call::Hello(id) => {
                 match &reply.body {
                     Some(Body::Welcome(_)) => self.welcomed = true,
-                    Some(Body::Error(error)) if error.retryable => self.excuse_hello(),
+                    Some(Body::Error(error)) => self.failed_hello(error),
                     _ => {}
                 }
                 reply.id = id;

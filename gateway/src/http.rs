@@ -165,15 +165,26 @@ async fn open_session(
         }
         // A browser shows a page the close code of a WebSocket, but not the status of a refused one.
         Err(Refusal::TooMany) => None,
+        Err(Refusal::TooFast) => {
+            let words = "Too many sessions or bad tokens from your address. Try again in a moment.";
+            return refuse(StatusCode::TOO_MANY_REQUESTS, "too fast", words);
+        }
     };
     // Boxed, here and below: a task is as large as its largest moment, and sessions are many and mostly idle.
     let served = Box::pin(async move {
         // Whoever hung up meanwhile has no session.
         let Ok(upgraded) = upgrade.await else { return };
         let socket = Socket::new(upgraded, encoding, house.settings.max_frame_bytes).await;
-        if place.is_some() {
-            let session =
-                Session::new(socket, encoding, &house.hub, &house.link, &house.meters, &house.settings);
+        if let Some(place) = place {
+            let session = Session::new(
+                socket,
+                place,
+                encoding,
+                &house.hub,
+                &house.link,
+                &house.meters,
+                &house.settings,
+            );
             if house.tasks.stopping().is_cancelled() {
                 // The drain may not have seen it.
                 session.end(close::DRAINING);
@@ -183,7 +194,7 @@ async fn open_session(
             metrics::counter!("parlor_gateway_closes_total", "code" => "4003").increment(1);
             Box::pin(socket.close(&close::TOO_MANY_SESSIONS, &mut || Next::Nothing)).await;
         }
-        drop((place, caller));
+        drop(caller);
     });
     tasks.spawn("session", served);
     response
@@ -194,11 +205,12 @@ fn refuse(status: StatusCode, reason: &'static str, message: &str) -> Response {
     let code = match status {
         StatusCode::FORBIDDEN => "FORBIDDEN",
         StatusCode::SERVICE_UNAVAILABLE => "UNAVAILABLE",
+        StatusCode::TOO_MANY_REQUESTS => "RATE_LIMITED",
         _ => "INVALID",
     };
     let mut response =
         (status, Json(json!({ "error": { "code": code, "message": message } }))).into_response();
-    if status == StatusCode::SERVICE_UNAVAILABLE {
+    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
         // In seconds, and not the same for all, so that they do not come back as one.
         let wait = HeaderValue::from(rand::random_range(1..=5_u16));
         response.headers_mut().insert(RETRY_AFTER, wait);

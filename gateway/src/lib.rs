@@ -8,6 +8,7 @@
 //! `hub` → `event` → `outbox` → `exchange` → `socket`.
 
 mod admission;
+mod allowance;
 mod avatar;
 mod calls;
 pub mod close;
@@ -82,7 +83,7 @@ impl Gateway {
             hub: Arc::default(),
             link: Arc::new(Link::new(settings.link_queue_bytes)),
             meters: Arc::new(Meters::new()),
-            admission: Admission::new(settings.max_sessions, settings.max_sessions_per_address),
+            admission: Admission::new(&settings),
             health,
             tasks: tasks.clone(),
             settings,
@@ -102,6 +103,7 @@ impl Gateway {
                 own.stopping().clone(),
             )
         });
+        own.spawn("forget addresses", house.admission.clone().forget_idle(own.stopping().clone()));
         let keeper = Keeper::new(
             house.link.clone(),
             house.hub.clone(),

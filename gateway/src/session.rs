@@ -13,6 +13,8 @@ use tokio::{
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
+    admission::Admitted,
+    allowance::Allowance,
     close::{self, Close},
     config::Settings,
     exchange::Exchange,
@@ -78,9 +80,10 @@ enum End {
 }
 
 impl Session {
-    /// A session on `socket`.
+    /// A session on `socket`, which keeps its place `admitted` until the socket is closed.
     pub(crate) fn new(
         socket: Socket,
+        admitted: Admitted,
         encoding: Encoding,
         hub: &Arc<Hub>,
         link: &Arc<Link>,
@@ -91,6 +94,7 @@ impl Session {
         let entry = Entry::new(hub.clone(), link.clone(), meters.clone(), outbox.clone());
         let exchange = Exchange::new(
             entry.number,
+            admitted,
             encoding,
             outbox.clone(),
             hub.clone(),
@@ -110,7 +114,7 @@ impl Session {
             // Sessions that came all at once do not beat all at once.
             beat_at: now + settings.heartbeat.mul_f64(random_range(0.5..1.0)),
             heard_at: now,
-            pings: Allowance::new(settings.max_pings_per_second),
+            pings: Allowance::new(settings.max_pings_per_second.into(), settings.max_pings_per_second),
         }
     }
 
@@ -222,53 +226,5 @@ impl Session {
             }
         }
         None
-    }
-}
-
-/// So many at once, and so many per second.
-#[derive(Debug)]
-struct Allowance {
-    per_second: f64,
-    left: f64,
-    since: Instant,
-}
-
-impl Allowance {
-    fn new(per_second: u32) -> Self {
-        Self { per_second: per_second.into(), left: per_second.into(), since: Instant::now() }
-    }
-
-    /// Uses one up. Whether there was one.
-    fn take(&mut self, now: Instant, refill: bool) -> bool {
-        if refill {
-            let earned = now.duration_since(self.since).as_secs_f64() * self.per_second;
-            self.left = (self.left + earned).min(self.per_second);
-        }
-        self.since = now;
-        self.left -= 1.0;
-        self.left >= 0.0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_burst_is_allowed_and_a_flood_is_not() {
-        let mut pings = Allowance::new(10);
-        let now = Instant::now();
-        assert!((0..10).all(|_| pings.take(now, true)));
-        assert!(!pings.take(now, true));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_used_comes_back_with_time_unless_pongs_pile_up() {
-        let now = Instant::now();
-        let later = |seconds| now + Duration::from_secs(seconds);
-        let mut steady = Allowance::new(1);
-        assert!((0..60).all(|second| steady.take(later(second), true)));
-        let mut deaf = Allowance::new(10);
-        assert_eq!((0..60).filter(|second| deaf.take(later(*second), false)).count(), 10);
     }
 }

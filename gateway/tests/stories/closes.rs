@@ -4,7 +4,7 @@ use std::{pin::pin, time::Duration};
 
 use proto::{
     chat::v1::{Error, Welcome, server_frame::Body},
-    edge::v1::SessionGone,
+    edge::v1::{SessionGone, link_request::Body as Up},
 };
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
@@ -146,6 +146,47 @@ async fn one_session_too_many_from_an_address_closes_with_4003() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn too_many_bad_tokens_close_with_4003_and_keep_the_address_out() {
+    let (world, mut link) = World::ready(|settings| {
+        settings.trusted_hops = 1;
+        settings.failed_hellos_per_address = 2;
+    })
+    .await;
+    let guesser = [("x-forwarded-for", "10.0.0.1")];
+    let mut browser = world.browser_with(&guesser).await.unwrap();
+    for _ in 0..3 {
+        browser.say(json!({ "id": 1, "hello": { "token": "a guess" } })).await;
+        let (session, hello) = link.frame().await;
+        let refused = Error { code: "UNAUTHENTICATED".into(), ..Error::default() };
+        link.reply(session, hello.id, Body::Error(refused)).await;
+        assert_eq!(browser.hear().await["error"]["code"], "UNAUTHENTICATED");
+    }
+    assert_eq!(browser.closed().await.0, 4003);
+    let (status, body) = world.browser_with(&guesser).await.err().unwrap();
+    assert_eq!((status, body["error"]["code"].as_str()), (429, Some("RATE_LIMITED")), "{body}");
+    assert!(world.browser_with(&[("x-forwarded-for", "10.0.0.2")]).await.is_ok());
+}
+
+#[tokio::test]
+async fn hellos_that_come_too_fast_do_not_buy_time() {
+    let (world, mut link) =
+        World::ready(|settings| settings.hello_timeout = Duration::from_millis(200)).await;
+    let mut browser = world.browser().await;
+    soon("end of the session", async {
+        loop {
+            // The last one meets a socket that is closed.
+            let hello = Message::text(json!({ "id": 1, "hello": {} }).to_string());
+            let _ = futures_util::SinkExt::send(&mut browser.socket, hello).await;
+            let Up::Frame(frame) = link.hear().await else { return };
+            let slow = Error { code: "RATE_LIMITED".into(), retryable: true, ..Error::default() };
+            link.reply(frame.session, frame.frame.unwrap().id, Body::Error(slow)).await;
+        }
+    })
+    .await;
+    assert_eq!(browser.closed().await.0, 4501);
 }
 
 #[tokio::test]

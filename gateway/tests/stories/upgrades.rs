@@ -50,6 +50,25 @@ async fn a_full_gateway_sends_browsers_elsewhere() {
 }
 
 #[tokio::test]
+async fn an_address_that_comes_too_fast_is_refused_with_429_and_another_is_not() {
+    let (world, _link) = World::ready(|settings| {
+        settings.trusted_hops = 1;
+        settings.session_rate_per_address = 1;
+        settings.session_burst_per_address = 3;
+    })
+    .await;
+    let mut refusals = Vec::new();
+    for _ in 0..20 {
+        refusals.extend(world.browser_with(&[("x-forwarded-for", "10.0.0.1")]).await.err());
+    }
+    assert!((1..=17).contains(&refusals.len()), "{refusals:?}");
+    for (status, body) in refusals {
+        assert_eq!((status, body["error"]["code"].as_str()), (429, Some("RATE_LIMITED")), "{body}");
+    }
+    assert!(world.browser_with(&[("x-forwarded-for", "10.0.0.2")]).await.is_ok());
+}
+
+#[tokio::test]
 async fn the_sub_protocol_that_is_offered_and_known_is_selected() {
     let (world, _link) = World::ready(|_| {}).await;
     for (offered, selected) in

@@ -172,8 +172,8 @@ impl World {
             Err(tungstenite::Error::Http(response)) => {
                 let body = response.body().as_deref().unwrap_or_default();
                 let status = response.status().as_u16();
-                if status == 503 {
-                    assert!(response.headers().contains_key("retry-after"), "503 says when to come back");
+                if matches!(status, 429 | 503) {
+                    assert!(response.headers().contains_key("retry-after"), "it says when to come back");
                 }
                 Err((status, serde_json::from_slice(body).unwrap_or_default()))
             }
