@@ -111,6 +111,14 @@ pub struct Settings {
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rooms_per_session: u32,
 
+    /// How many rooms may be open at once in this service: those that somebody here is in, and those that were left
+    /// less than half a minute ago. Each holds its last messages in memory, at most 2 MB of the longest, and costs the
+    /// store a question every 4 s. When they are that many, joins of further ones get UNAVAILABLE; sessions that come
+    /// over from another service are let in all the same.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_MAX_OPEN_ROOMS", default_value_t = 20_000,
+          value_parser = at_least_one)]
+    pub max_open_rooms: usize,
+
     /// How many bots may be connected at once to this service. Each may hold 8 MiB of unread frames.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_MAX_BOTS", default_value_t = 1000)]
     pub max_bots: usize,
@@ -130,6 +138,14 @@ pub struct Settings {
     /// How log lines look: text for a person, json for a collector.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it is at least 1".to_owned()),
+        Ok(count) => Ok(count),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn redis_url(url: &str) -> Result<String, String> {

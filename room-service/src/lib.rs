@@ -120,7 +120,7 @@ impl Service {
             Some(secret) => secret.clone(),
             None => shared_secret(&*store, doors).await?,
         };
-        let limits = Limits { page: settings.history_page };
+        let limits = Limits { page: settings.history_page, max_open: settings.max_open_rooms };
         let rooms = Rooms::start(store.clone(), feed, limits, tasks);
         let delivery = Delivery::start(store.clone(), &rooms, health, tasks);
         let presence =

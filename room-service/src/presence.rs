@@ -24,6 +24,9 @@ const LEAVE_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration:
 /// How soon a lease is asked for again while the edge's old sessions are being removed.
 const BEING_REAPED_RETRY: Duration = Duration::from_millis(200);
 
+/// How many rooms an edge remembers to have noted. Past it, all are forgotten, and noted again by their next joins.
+const MAX_NOTED: usize = 10_000;
+
 /// Keeps members where their sessions are, and removes those without.
 pub(crate) struct Presence {
     store: Arc<dyn Store>,
@@ -39,7 +42,7 @@ pub(crate) struct Presence {
 pub(crate) struct Edge {
     pub(crate) id: EdgeId,
     store: Arc<dyn Store>,
-    /// Rooms where the store knows to look for this edge's sessions.
+    /// Rooms where the store knows to look for this edge's sessions, at most [`MAX_NOTED`].
     noted: Mutex<HashSet<RoomId>>,
     _renewing: DropGuard,
 }
@@ -180,7 +183,11 @@ impl Edge {
             return Ok(());
         }
         self.store.note_room(&self.id, room).await?;
-        self.noted().insert(room.clone());
+        let mut noted = self.noted();
+        if noted.len() >= MAX_NOTED {
+            noted.clear();
+        }
+        noted.insert(room.clone());
         Ok(())
     }
 
@@ -205,7 +212,7 @@ mod tests {
     async fn who_lives_is_not_reaped_though_leases_could_not_be_renewed() {
         let (store, feed) = ScriptedStore::new();
         let (store, tasks) = (Arc::new(store), Tasks::default());
-        let rooms = Rooms::start(store.clone(), feed, Limits { page: 100 }, &tasks);
+        let rooms = Rooms::start(store.clone(), feed, Limits { page: 100, max_open: 10 }, &tasks);
         let presence = Presence::start(store.clone(), rooms, TTL, Duration::from_secs(5), &tasks);
         let edge = presence.hold(EdgeId("e_1".to_owned())).await;
         let lobby = RoomId::parse("lobby").unwrap();
@@ -224,6 +231,20 @@ mod tests {
         sleep(2 * TTL).await;
         assert!(store.calls().contains(&"reap"), "the reaper is back");
         assert_eq!(store.sessions(&edge.id).await.unwrap(), [(lobby, seat.session)]);
+        assert!(tasks.finish(Duration::from_secs(1)).await);
+    }
+
+    #[tokio::test]
+    async fn an_edge_does_not_remember_every_room_that_it_ever_had() {
+        let (store, feed) = ScriptedStore::new();
+        let (store, tasks) = (Arc::new(store), Tasks::default());
+        let rooms = Rooms::start(store.clone(), feed, Limits { page: 10, max_open: 10 }, &tasks);
+        let presence = Presence::start(store, rooms, Duration::from_secs(15), Duration::from_secs(5), &tasks);
+        let edge = presence.hold(EdgeId::draw()).await;
+        for n in 0..=MAX_NOTED {
+            edge.note(&RoomId::parse(&format!("room-{n}")).unwrap()).await.unwrap();
+            assert!(edge.noted().len() <= MAX_NOTED);
+        }
         assert!(tasks.finish(Duration::from_secs(1)).await);
     }
 }

@@ -41,6 +41,9 @@ pub enum Refusal {
     /// The store cannot be reached.
     #[error("The chat cannot reach its storage right now. Try again in a moment.")]
     Unavailable,
+    /// This room service has as many rooms open as it takes.
+    #[error("room: too many rooms are open here right now. Try again in a moment.")]
+    RoomsFull,
     /// Our fault. The log has the cause under this id.
     #[error("Something went wrong on our side. If you report it, name {incident}.")]
     Internal {
@@ -59,7 +62,7 @@ impl Refusal {
             Self::NotJoined { .. } => "NOT_JOINED",
             Self::TooLarge { .. } => "TOO_LARGE",
             Self::RateLimited { .. } => "RATE_LIMITED",
-            Self::Unavailable => "UNAVAILABLE",
+            Self::Unavailable | Self::RoomsFull => "UNAVAILABLE",
             Self::Internal { .. } => "INTERNAL",
         }
     }
@@ -90,6 +93,8 @@ impl From<Refusal> for ErrorFrame {
                 u32::try_from(retry_after.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX).max(1)
             }
             Refusal::Unavailable => 500,
+            // Rooms close when they have been empty for a while.
+            Refusal::RoomsFull => 5000,
             _ => 0,
         };
         let code = refusal.code().to_owned();

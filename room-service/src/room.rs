@@ -40,8 +40,8 @@ const CHUNK: (u32, usize) = (1000, 1 << 20);
 const REPLAY_CHUNKS: usize = 8;
 /// How many members `joined` and a page of `members` bring at most.
 pub(crate) const MAX_MEMBERS: usize = 200;
-/// How long a room stays after its last listener left. A reload finds it warm.
-const LINGER: Duration = Duration::from_secs(30);
+/// How long a room stays after its last listener left, unless others need its place. A reload finds it warm.
+pub(crate) const LINGER: Duration = Duration::from_secs(30);
 /// How many sessions are put back into the store at once after it lost them.
 const REJOIN_AT_ONCE: usize = 64;
 
@@ -111,6 +111,7 @@ pub(crate) struct Inbox {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) page: u32,
+    pub(crate) max_open: usize,
 }
 
 struct Present {
@@ -157,12 +158,13 @@ impl Room {
         }
     }
 
-    /// Serves the room, `waiting` first, until `may_end` agrees, [`LINGER`] after the last listener left, or the senders are gone.
+    /// Serves the room, `waiting` first, until `may_end` agrees, `linger` after the last listener left, or the senders are gone.
     pub(crate) async fn serve(
         mut self,
         waiting: Vec<Command>,
         mut commands: mpsc::Receiver<Command>,
         missed: Arc<AtomicBool>,
+        linger: impl Fn() -> Duration,
         may_end: impl Fn() -> bool,
     ) {
         for command in waiting {
@@ -174,7 +176,7 @@ impl Room {
                 self.catch_up().await;
             }
             let presence_due = self.roster.due();
-            let linger = self.present.is_empty().then(|| idle_since + LINGER);
+            let linger = self.present.is_empty().then(|| idle_since + linger());
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(command) => self.obey(command).await,

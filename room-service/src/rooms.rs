@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     ids::RoomId,
-    room::{Command, Inbox, Limits, ListenerId, Room},
+    refusal::Refusal,
+    room::{Command, Inbox, LINGER, Limits, ListenerId, Room},
     store::{Feed, Heard, Store},
 };
 
@@ -24,6 +25,8 @@ const INBOX: usize = 4096;
 pub(crate) const BEACON: Duration = Duration::from_secs(4);
 /// How long to wait before a room is opened again that could not be.
 const REOPEN: Duration = Duration::from_millis(250);
+/// How long an empty room stays while places are scarce.
+const SHORT_LINGER: Duration = Duration::from_secs(1);
 /// How many heads are asked for at once.
 const BEACONS_AT_ONCE: usize = 64;
 
@@ -63,9 +66,21 @@ impl Rooms {
         rooms
     }
 
-    /// The room, opened if it is not. What is sent to it waits until it is open.
-    pub(crate) fn enter(self: &Arc<Self>, room: &RoomId) -> RoomGuard {
+    /// The room, opened if it is not and there is a place for one more. What is sent to it waits until it is open.
+    pub(crate) fn enter(self: &Arc<Self>, room: &RoomId) -> Result<RoomGuard, Refusal> {
         let mut open = self.lock();
+        if open.len() >= self.limits.max_open && !open.contains_key(room) {
+            return Err(Refusal::RoomsFull);
+        }
+        Ok(self.take_place(&mut open, room))
+    }
+
+    /// The room, for a session that is in it already. It is opened even if there are too many.
+    pub(crate) fn reenter(self: &Arc<Self>, room: &RoomId) -> RoomGuard {
+        self.take_place(&mut self.lock(), room)
+    }
+
+    fn take_place(self: &Arc<Self>, open: &mut HashMap<RoomId, Open>, room: &RoomId) -> RoomGuard {
         let entry = open.entry(room.clone()).or_insert_with(|| self.open(room.clone()));
         entry.guests += 1;
         RoomGuard { room: room.clone(), inbox: entry.inbox.clone(), rooms: self.clone() }
@@ -89,7 +104,14 @@ impl Rooms {
             let stopping = rooms.tasks.stopping().clone();
             let serve = async {
                 if let Some((open, waiting)) = rooms.open_for(&room, &mut commands).await {
-                    open.serve(waiting, commands, mine.missed.clone(), || rooms.close_if_empty(&room)).await;
+                    open.serve(
+                        waiting,
+                        commands,
+                        mine.missed.clone(),
+                        || rooms.linger(),
+                        || rooms.close_if_empty(&room),
+                    )
+                    .await;
                 }
             };
             tokio::select! {
@@ -132,6 +154,12 @@ impl Rooms {
             }
             tokio::time::sleep(REOPEN).await;
         }
+    }
+
+    /// How long an empty room stays. While places are scarce it is no longer than somebody needs to sit down, so that
+    /// names that nobody uses any more cannot hold them.
+    fn linger(&self) -> Duration {
+        if self.lock().len() > self.limits.max_open / 2 { SHORT_LINGER } else { LINGER }
     }
 
     fn close_if_empty(&self, room: &RoomId) -> bool {
@@ -232,5 +260,36 @@ impl Drop for RoomGuard {
 fn tell(inbox: &Inbox, command: Command) {
     if inbox.commands.try_send(command).is_err() {
         inbox.missed.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::eventually;
+
+    use super::*;
+    use crate::store::MemoryStore;
+
+    fn room(name: &str) -> RoomId {
+        RoomId::parse(name).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_are_no_more_rooms_than_places_and_an_empty_one_makes_room() {
+        let (store, feed) = MemoryStore::new(10);
+        let (limits, tasks) = (Limits { page: 10, max_open: 2 }, Tasks::default());
+        let rooms = Rooms::start(Arc::new(store), feed, limits, &tasks);
+        let attic = rooms.enter(&room("attic")).unwrap();
+        let cellar = rooms.enter(&room("cellar")).unwrap();
+        assert!(matches!(rooms.enter(&room("garden")), Err(Refusal::RoomsFull)));
+        let again = rooms.enter(&room("attic")).unwrap();
+        // Whoever comes over from another service is in the room already.
+        let garden = rooms.reenter(&room("garden"));
+        drop((attic, again, garden));
+        // Sooner than it would be if places were not scarce.
+        eventually("a place is free", async || rooms.enter(&room("yard")).ok()).await;
+        assert!(!rooms.lock().contains_key(&room("attic")));
+        drop(cellar);
+        assert!(tasks.finish(Duration::from_secs(1)).await);
     }
 }

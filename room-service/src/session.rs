@@ -186,7 +186,7 @@ impl Session {
             let words = format!("room: this session is in {most} rooms, which is the most. Leave one first.");
             return Err(Refusal::Forbidden(words));
         }
-        let guard = self.service.rooms.enter(&room);
+        let guard = self.service.rooms.enter(&room)?;
         let edge = &self.door.edge;
         let seat = Seat { session: self.name.clone(), member: who.member, edge: edge.id.clone() };
         edge.note(&room).await?;
@@ -297,7 +297,7 @@ impl Session {
         let who = self.who.as_ref().filter(|who| who.may_enter(room))?;
         let seat =
             Seat { session: self.name.clone(), member: who.member.clone(), edge: self.door.edge.id.clone() };
-        self.rooms.insert(room.clone(), self.service.rooms.enter(room));
+        self.rooms.insert(room.clone(), self.service.rooms.reenter(room));
         Some(seat)
     }
 

@@ -3,10 +3,10 @@
 //! Told in one process, since each room service counts by itself.
 
 use proto::chat::v1::{
-    HistoryRequest, JoinRequest, MembersRequest, SendRequest, TypingRequest, client_frame::Body as Ask,
-    server_frame::Body as Heard,
+    HistoryRequest, JoinRequest, LeaveRequest, MembersRequest, SendRequest, TypingRequest,
+    client_frame::Body as Ask, server_frame::Body as Heard,
 };
-use testkit::Browser;
+use testkit::{Browser, eventually};
 use tonic::{Code, Request};
 
 use crate::{bots::client, world::World};
@@ -77,6 +77,27 @@ async fn a_session_does_not_make_rooms_faster_than_a_person_opens_them() {
     assert!(refused(&replies) > 0);
     let joined = replies.iter().filter(|reply| matches!(reply, Heard::Joined(_))).count();
     assert!((3..15).contains(&joined), "{joined} of 30");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_service_opens_so_many_rooms_and_says_when_it_is_full() {
+    let world = World::small_with(&["--max-open-rooms=2"], &[]).await;
+    let (mut ada, _) = Browser::guest(world.here()).await;
+    for room in ["attic", "cellar"] {
+        ada.join(room, None).await;
+    }
+    let Heard::Error(error) = ada.ask(join("garden")).await else { panic!("refused") };
+    assert_eq!((error.code.as_str(), error.retryable), ("UNAVAILABLE", true), "{error:?}");
+    assert!(error.message.starts_with("room: too many rooms"), "{error:?}");
+    let (mut bob, _) = Browser::guest(world.here()).await;
+    bob.join("attic", None).await;
+    let left = ada.ask(Ask::Leave(LeaveRequest { room: "cellar".into() })).await;
+    assert!(matches!(left, Heard::Left(_)), "{left:?}");
+    eventually("a room that everyone left makes room", async || {
+        matches!(bob.ask(join("garden")).await, Heard::Joined(_)).then_some(())
+    })
+    .await;
     world.end().await;
 }
 

@@ -203,7 +203,7 @@ impl From<Refusal> for Status {
             Refusal::Forbidden(_) => Code::PermissionDenied,
             Refusal::NotJoined { .. } => Code::FailedPrecondition,
             Refusal::RateLimited { .. } => Code::ResourceExhausted,
-            Refusal::Unavailable => Code::Unavailable,
+            Refusal::Unavailable | Refusal::RoomsFull => Code::Unavailable,
             Refusal::Internal { .. } => Code::Internal,
         };
         let frame = ErrorFrame::from(refusal);

@@ -214,7 +214,7 @@ impl Link {
     async fn replay_room(&mut self, replay: RoomReplay) {
         let Some(room) = RoomId::parse(&replay.room) else { return };
         let seats = self.replayed.remove(&room).unwrap_or_default();
-        let guard = self.service.rooms.enter(&room);
+        let guard = self.service.rooms.reenter(&room);
         let since = replay.since.unwrap_or_default();
         guard.send(Command::Replay { ear: self.door.ear.clone(), seats, since }).await;
     }

@@ -66,7 +66,7 @@ struct Stage {
 impl Stage {
     async fn open(store: ScriptedStore, feed: Feed) -> Self {
         let store = Arc::new(store);
-        let room = Room::open(lobby(), store.clone(), Limits { page: 100 }).await.unwrap();
+        let room = Room::open(lobby(), store.clone(), Limits { page: 100, max_open: 10 }).await.unwrap();
         Self { room, store, feed, recorder: Arc::default() }
     }
 
