@@ -1,10 +1,13 @@
-//! What whoever starts Parlor sees when it cannot start: one clear line for each reason.
+//! What whoever starts Parlor sees when it cannot start: one clear line for each reason. And how it ends.
 #![allow(clippy::unwrap_used)]
 
 use std::{
     net::TcpListener,
     process::{Command, Output},
 };
+
+use proto::chat::v1::server_frame::Body as Heard;
+use testkit::{Browser, Program, free_port, http_get};
 
 fn parlor(flags: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_parlor")).args(flags).env_clear().output().unwrap()
@@ -68,4 +71,32 @@ fn help_names_every_setting_with_its_variable() {
     ] {
         assert!(help.contains(name), "{name}");
     }
+}
+
+#[tokio::test]
+async fn the_first_signal_drains_and_the_second_ends_it_at_once() {
+    let addresses: Vec<String> = (0..4).map(|_| format!("127.0.0.1:{}", free_port())).collect();
+    let [door, admin, bots, bots_admin] = addresses.as_slice() else { unreachable!("there are four") };
+    let flags = [
+        ["--gateway-listen", door],
+        ["--gateway-admin-listen", admin],
+        ["--room-service-listen", bots],
+        ["--room-service-admin-listen", bots_admin],
+        ["--gateway-drain", "10m"],
+    ];
+    let mut parlor = Program::start(env!("CARGO_BIN_EXE_parlor"), flags.as_flattened());
+    let (mut ada, _) = Browser::guest(door).await;
+    ada.join("lobby", None).await;
+
+    parlor.terminate().await;
+    ada.find(|event| matches!(event, Heard::Move(_)).then_some(())).await;
+    let (status, words) = http_get(admin, "/readyz").await.unwrap();
+    assert_eq!((status, words.contains("draining")), (503, true), "{words}");
+    let (status, words) = http_get(door, "/ws").await.unwrap();
+    assert_eq!((status, words.contains("going away")), (503, true), "nobody new is let in: {words}");
+    assert_eq!(ada.send("lobby", "c", "who is here is still served").await.seq, 1);
+    assert!(parlor.runs());
+
+    parlor.terminate().await;
+    assert_eq!(parlor.exit_code().await, Some(130));
 }

@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 
 mod browser;
+mod program;
 mod proxy;
 mod redis;
 
 use std::{net::TcpListener, time::Duration};
 
 pub use browser::Browser;
+pub use program::{Program, http_get};
 pub use proxy::Proxy;
 pub use redis::RedisServer;
 use tokio::time::{Instant, sleep};

@@ -5,6 +5,14 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use proto::{
+    chat::v1::{Welcome, server_frame::Body},
+    edge::v1::{Opened, link_request::Body as Up, link_response::Body as Down},
+};
+use testkit::{Browser, Program, free_port, http_get};
+
+use crate::world::{RoomService, soon};
+
 fn gateway(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
     command.env_clear().args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -61,4 +69,39 @@ fn sigterm_ends_it_with_success() {
     let pid = process.id().to_string();
     assert!(Command::new("kill").arg(pid).status().unwrap().success());
     assert!(process.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn the_first_signal_drains_and_the_second_ends_it_at_once() {
+    let (upstream, mut links) = RoomService::over_tcp().await;
+    let upstream = format!("http://{upstream}");
+    let (door, admin) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+    let flags = ["--listen", &door, "--admin-listen", &admin, "--room-service", &upstream, "--drain", "10m"];
+    let mut gateway = Program::start(env!("CARGO_BIN_EXE_gateway"), &flags);
+    let mut link = soon("Link", links.recv()).await.unwrap();
+    link.say(Down::Opened(Opened::default())).await;
+    let mut browser = Browser::connect(&door).await;
+    let welcome = async {
+        loop {
+            if let Up::Frame(hello) = link.hear().await {
+                link.reply(hello.session, hello.frame.unwrap().id, Body::Welcome(Welcome::default())).await;
+                return;
+            }
+        }
+    };
+    tokio::join!(browser.hello(""), welcome);
+
+    gateway.terminate().await;
+    let told = browser.find(|event| matches!(event, Body::Move(_)).then_some(()));
+    soon("word of the move", told).await;
+    let (status, words) = http_get(&admin, "/readyz").await.unwrap();
+    assert_eq!((status, words.contains("draining")), (503, true), "{words}");
+    let (status, words) = http_get(&door, "/ws").await.unwrap();
+    assert_eq!((status, words.contains("going away")), (503, true), "nobody new is let in: {words}");
+    browser.say(r#"{"id":9,"refresh":{}}"#).await;
+    link.frame().await;
+    assert!(gateway.runs(), "who is here is still served");
+
+    gateway.terminate().await;
+    assert_eq!(gateway.exit_code().await, Some(130));
 }

@@ -37,7 +37,7 @@ use tokio::{
     sync::mpsc,
     task::JoinHandle,
 };
-use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnboundedReceiverStream};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{self, client::IntoClientRequest as _, protocol::CloseFrame},
@@ -381,8 +381,23 @@ pub(crate) fn joined(room: &str, head: u32) -> Joined {
     Joined { room: room.to_owned(), epoch: "E1".into(), head, ..Joined::default() }
 }
 
-struct RoomService {
+/// A room service that a test plays.
+pub(crate) struct RoomService {
     opened: mpsc::UnboundedSender<Link>,
+}
+
+impl RoomService {
+    /// One for a gateway that is a process of its own: its address, and the Links that are opened.
+    pub(crate) async fn over_tcp() -> (SocketAddr, mpsc::UnboundedReceiver<Link>) {
+        let (opened, links) = mpsc::unbounded_channel();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = Server::builder()
+            .add_service(EdgeServiceServer::new(Self { opened }))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        tokio::spawn(served);
+        (address, links)
+    }
 }
 
 #[tonic::async_trait]

@@ -1,0 +1,54 @@
+//! One of our programs as a process of its own.
+
+use std::process::Stdio;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::{Child, Command},
+    time::timeout,
+};
+
+use crate::PATIENCE;
+
+/// A running program, which ends with this at the latest.
+#[derive(Debug)]
+pub struct Program {
+    process: Child,
+}
+
+impl Program {
+    /// Starts the program at `path` with these flags and no environment.
+    pub fn start(path: &str, flags: &[&str]) -> Self {
+        let mut command = Command::new(path);
+        command.args(flags).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self { process: command.kill_on_drop(true).spawn().unwrap() }
+    }
+
+    /// SIGTERM.
+    pub async fn terminate(&self) {
+        let pid = self.process.id().expect("it still runs").to_string();
+        assert!(Command::new("kill").arg(pid).status().await.unwrap().success());
+    }
+
+    /// Whether it has not ended.
+    pub fn runs(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end. Its exit code, if no signal ended it.
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        timeout(PATIENCE, self.process.wait()).await.expect("it ends within our patience").unwrap().code()
+    }
+}
+
+/// The status and the body of the answer to an HTTP GET; nothing if nobody answers.
+pub async fn http_get(address: &str, path: &str) -> Option<(u16, String)> {
+    let mut socket = TcpStream::connect(address).await.ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    timeout(PATIENCE, socket.read_to_string(&mut answer)).await.ok()?.ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
