@@ -63,6 +63,8 @@ const MAX_DOWN_BYTES: usize = 16 << 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Before any round of dialling.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How often it is looked for another room service while this one cannot deliver.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// A Link that held this long was a good one, and after its end the next is dialled at once.
 const GOOD_LINK: Duration = Duration::from_secs(1);
 /// How long the last words may take when the gateway ends.
@@ -276,6 +278,8 @@ struct Line {
     down: Streaming<LinkResponse>,
     /// Its room service answers probes.
     probes: bool,
+    /// Its room service said that it cannot deliver now.
+    troubled: bool,
     opened_at: Instant,
     pace: Pace,
 }
@@ -348,23 +352,47 @@ impl Keeper {
         }
     }
 
-    /// Dials until a room service says `Opened`.
+    /// Dials until a room service says `Opened`. One that cannot deliver now is taken only if all are so.
     async fn dial(&self, avoid: Option<SocketAddr>, mut pace: Pace) -> Box<Line> {
         loop {
             pace.wait().await;
+            let mut last_resort = None;
             for target in self.upstream.targets(avoid).await {
-                let opened = timeout(OPEN_TIMEOUT, self.open(&target)).await;
-                let opened = opened.unwrap_or_else(|_| Err("it took too long".to_owned()));
-                let result = if opened.is_ok() { "opened" } else { "failed" };
-                metrics::counter!("parlor_gateway_link_dials_total", "result" => result).increment(1);
-                match opened {
-                    Ok(line) => return Box::new(Line { pace, ..line }),
-                    Err(why) => {
-                        tracing::debug!(room_service = %target, why, "a room service does not open a Link");
-                    }
+                match self.try_open(&target).await {
+                    Some(line) if line.troubled => last_resort = last_resort.or(Some(line)),
+                    Some(line) => return Box::new(Line { pace, ..line }),
+                    None => {}
                 }
             }
+            if let Some(line) = last_resort {
+                return Box::new(Line { pace, ..line });
+            }
         }
+    }
+
+    /// Looks once for a room service that can deliver, elsewhere than at `troubled`.
+    async fn look_elsewhere(&self, troubled: Option<SocketAddr>) -> Option<Box<Line>> {
+        for target in self.upstream.targets(troubled).await {
+            if target.address() == troubled {
+                continue;
+            }
+            if let Some(line) = self.try_open(&target).await.filter(|line| !line.troubled) {
+                return Some(Box::new(line));
+            }
+        }
+        None
+    }
+
+    async fn try_open(&self, target: &Target) -> Option<Line> {
+        let opened = timeout(OPEN_TIMEOUT, self.open(target)).await;
+        let opened = opened.unwrap_or_else(|_| Err("it took too long".to_owned()));
+        let result = if opened.is_ok() { "opened" } else { "failed" };
+        metrics::counter!("parlor_gateway_link_dials_total", "result" => result).increment(1);
+        opened
+            .inspect_err(
+                |why| tracing::debug!(room_service = %target, why, "a room service does not open a Link"),
+            )
+            .ok()
     }
 
     async fn open(&self, target: &Target) -> Result<Line, String> {
@@ -389,6 +417,7 @@ impl Keeper {
             queue,
             down,
             probes: opened.probes,
+            troubled: !opened.trouble.is_empty(),
             opened_at: Instant::now(),
             pace: Pace::AT_ONCE,
         })
@@ -417,7 +446,8 @@ impl Keeper {
     ) -> Outcome {
         let age = self.settings.link_age.mul_f64(rand::random_range(0.5..1.5));
         let mut replace_at = Some(line.opened_at + age);
-        let mut successor: Option<BoxFuture<'_, Box<Line>>> = None;
+        let mut successor: Option<BoxFuture<'_, Option<Box<Line>>>> = None;
+        let mut looked_at = None::<Instant>;
         let mut delivery = Delivery::new(self.health.clone(), self.settings.delivery_grace, line.probes);
         loop {
             let why = tokio::select! {
@@ -425,11 +455,17 @@ impl Keeper {
                     Ok(Some(LinkResponse { body: Some(Down::Drain(_)) })) => {
                         tracing::info!(room_service = line.target, "the room service is going away");
                         replace_at = None;
-                        successor.get_or_insert_with(|| self.dial(line.address, Pace::after(&line)).boxed());
+                        successor =
+                            Some(self.dial(line.address, Pace::after(&line)).map(Some).boxed());
                         continue;
                     }
                     Ok(Some(LinkResponse { body: Some(Down::Probed(probed)) })) => {
                         delivery.answered(&probed.trouble);
+                        let looked = looked_at.is_some_and(|at| at.elapsed() < LOOK_AGAIN);
+                        if !probed.trouble.is_empty() && successor.is_none() && !looked {
+                            looked_at = Some(Instant::now());
+                            successor = Some(self.look_elsewhere(line.address).boxed());
+                        }
                         continue;
                     }
                     Ok(Some(response)) => {
@@ -445,14 +481,18 @@ impl Keeper {
                     let _ = line.queue.send(Up::Probe(Probe {}).into());
                     continue;
                 }
-                new = maybe(&mut successor) => return Outcome::Replaced { old: line, new },
+                new = maybe(&mut successor) => {
+                    successor = None;
+                    let Some(new) = new else { continue };
+                    return Outcome::Replaced { old: line, new };
+                }
                 () = maybe(retiring) => {
                     *retiring = None;
                     continue;
                 }
                 () = sleep_until(replace_at.unwrap_or(line.opened_at)), if replace_at.is_some() => {
                     replace_at = None;
-                    successor = Some(self.dial(None, Pace::AT_ONCE).boxed());
+                    successor = Some(self.dial(None, Pace::AT_ONCE).map(Some).boxed());
                     continue;
                 }
                 () = ending.cancelled() => return Outcome::Ending(line),

@@ -184,3 +184,17 @@ async fn a_link_that_moves_while_redis_is_away_leaves_no_ghost() {
     assert_eq!(redis.ask(&["HLEN", "chat:{lobby}:members"]).await, ":1\r\n");
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_service_that_lost_redis_is_left_for_one_that_has_it() {
+    let (world, to_redis) = World::with_a_spare_room_service().await;
+    let (mut ada, _) = Browser::guest(world.here()).await;
+    ada.join("lobby", None).await;
+    ada.send("lobby", "before", "before").await;
+    assert_eq!(ada.message().await.text, "before");
+    to_redis.hole();
+    ada.send("lobby", "meanwhile", "said while the hole is there").await;
+    assert_eq!(ada.message().await.seq, 2);
+    to_redis.heal();
+    world.end().await;
+}

@@ -7,7 +7,7 @@ use clap::Parser as _;
 use gateway::{Gateway, Upstream};
 use room_service::{Service, open_store, serve};
 use runtime::{Health, Tasks};
-use testkit::{Proxy, RedisServer, eventually};
+use testkit::{Proxy, RedisServer, eventually, free_port};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::TcpIncoming;
@@ -104,6 +104,23 @@ impl World {
         let link = Proxy::start(&world.add_room_service().await).await;
         world.add_gateway(link.address()).await;
         (world, link, to_redis)
+    }
+
+    /// A gateway whose Link is at the first of two room services, and the network between that one and Redis.
+    pub(crate) async fn with_a_spare_room_service() -> (Self, Proxy) {
+        let redis = RedisServer::durable().await;
+        let url = redis.url();
+        let to_redis = Proxy::start(&redis.address()).await;
+        let mut world = Self::with_redis(redis, format!("redis://{}", to_redis.address()));
+        let first = world.add_room_service().await;
+        let spare = format!("127.0.0.1:{}", free_port());
+        world.add_gateway(&format!("{first},http://{spare}")).await;
+        world.redis_url = Some(url);
+        let listener = TcpListener::bind(&spare).await.unwrap();
+        let part = world.start_room_service(listener).await;
+        eventually("the spare one is ready", async || part.health.check().ok()).await;
+        world.room_services.push(part);
+        (world, to_redis)
     }
 
     fn with_redis(redis: RedisServer, redis_url: String) -> Self {

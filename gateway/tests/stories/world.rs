@@ -112,7 +112,7 @@ impl World {
         let Up::Open(open) = link.hear().await else { panic!("a Link begins with Open") };
         assert!(open.edge.starts_with("e_"));
         link.edge = open.edge;
-        link.say(Down::Opened(Opened { probes: self.probes })).await;
+        link.say(Down::Opened(Opened { probes: self.probes, ..Opened::default() })).await;
         loop {
             match link.hear().await {
                 Up::Session(session) => link.sessions.push(session),

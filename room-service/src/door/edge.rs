@@ -92,7 +92,7 @@ async fn serve(service: Arc<Service>, mut inbound: Streaming<LinkRequest>, outfl
         door,
         down,
     };
-    link.down.send(Down::Opened(Opened { probes: true }));
+    link.down.send(Down::Opened(Opened { probes: true, trouble: link.service.delivery.trouble() }));
     let why = link.run(inbound).await;
     tracing::info!(edge = link.door.edge.id.0, why, sessions = link.lines.len(), "a Link ended");
     link.hang_up();
