@@ -13,8 +13,8 @@ use crate::fleet::{Fleet, Part, Redis, own_address};
 /// How long something stays dead or frozen.
 const DOWN: Duration = Duration::from_secs(1);
 const FROZEN: Duration = Duration::from_secs(6);
-/// How long packets are dropped.
-const BLACK_HOLE: Duration = Duration::from_secs(10);
+/// How long packets are dropped: longer than it may take to heal.
+const BLACK_HOLE: Duration = Duration::from_secs(12);
 
 /// One way to break a fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +73,8 @@ impl Fault {
             Self::RoomServicesFrozen => "each room service frozen for 6 s",
             Self::RedisFrozen => "Redis frozen for 6 s",
             Self::TopicsCut => "topics cut 10 times",
-            Self::LinksBlackHoled => "each room service's Links black-holed for 10 s",
-            Self::RedisBlackHoled => "each room service's Redis black-holed for 10 s",
+            Self::LinksBlackHoled => "each room service's Links black-holed for 12 s",
+            Self::RedisBlackHoled => "each room service's Redis black-holed for 12 s",
             Self::RoomServicesRolled => "all room services rolled",
             Self::GatewaysRolled => "all gateways rolled",
             Self::ClockSkewed => "a room service's clock an hour ahead",
@@ -220,18 +220,19 @@ async fn black_hole_links(room_services: &[Part]) -> io::Result<Vec<Instant>> {
     Ok(dug)
 }
 
+/// The other room service has its Redis, so the clock runs from the first packet that is lost.
 async fn black_hole_redis(redis: &Redis, room_services: usize) -> io::Result<Vec<Instant>> {
     let port = redis.port.to_string();
-    let mut filled = Vec::new();
+    let mut dug = Vec::new();
     for n in 0..room_services {
         let address = own_address(n);
         let (there, back) = (["--dport", &port, "-d", &address], ["--sport", &port, "-s", &address]);
         let hole = BlackHole::dig(&[&there, &back]).await?;
+        dug.push(Instant::now());
         sleep(BLACK_HOLE).await;
         hole.fill().await?;
-        filled.push(Instant::now());
     }
-    Ok(filled)
+    Ok(dug)
 }
 
 /// Packets that the kernel drops without a word, in a network namespace of our own.
