@@ -1,6 +1,6 @@
 //! Every knob of a room service: unit, default, reason. The doc comments are the `--help` text.
 
-use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::Parser;
 use runtime::{
@@ -8,7 +8,7 @@ use runtime::{
     telemetry::{LogFilter, LogFormat},
 };
 
-use crate::store::RedisStore;
+use crate::store::{Ack, RedisStore};
 
 /// Parlor's room service: decides who may join, what may be said and what everyone hears, and owns Redis.
 #[derive(Clone, Debug, Parser)]
@@ -23,10 +23,24 @@ pub struct Settings {
     #[arg(long, env = "PARLOR_ROOM_SERVICE_ADMIN_LISTEN", default_value = "127.0.0.1:9465")]
     pub admin_listen: SocketAddr,
 
-    /// The Redis that keeps the rooms: `redis://user:password@host:port/db`, of which only the host is needed. Unset: kept in memory, for one process
-    /// alone, and gone with it.
+    /// The Redis that keeps the rooms, version 7.0 or newer. `redis://user:password@host:port/db` is one server, of
+    /// which only the host is needed; `redis-sentinel://user:password@host:port/db?sentinelServiceName=name&node=host:port`
+    /// asks Sentinels for it; `redis-cluster://user:password@host:port?node=host:port` is a cluster. With `rediss`
+    /// instead of `redis` it is reached by TLS. Unset: kept in memory, for one process alone, and gone with it.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_REDIS_URL", value_parser = redis_url, hide_env_values = true)]
     pub redis_url: Option<String>,
+
+    /// A PEM file of certificate authorities that Redis' certificate may come from, besides those that the system
+    /// trusts. For a Redis with a certificate of one's own.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_REDIS_CA", value_parser = redis_ca)]
+    pub redis_ca: Option<PathBuf>,
+
+    /// What a message has survived when its sender is told that it was sent: it is kept by the primary, and as safe as
+    /// the primary's appendfsync makes it; a replica has it too; or it is on the primary's disk (aof, which needs Redis
+    /// 7.2 with appendonly yes). If that does not happen within a second, the sender is told to send again. The slower
+    /// ones cost each message a round trip to a replica or a disk.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_ACK", value_enum, default_value_t = Ack::Primary)]
+    pub ack: Ack,
 
     /// How many messages a join brings, and a page of history by default. 1 to 200: a few screens.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_HISTORY_PAGE", default_value_t = 100,
@@ -149,12 +163,14 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 fn redis_url(url: &str) -> Result<String, String> {
-    if !url.starts_with("redis://") {
-        // Never repeat it: it may hold a password.
-        return Err("it begins with redis:// (Sentinel, Cluster and TLS are not supported yet)".to_owned());
-    }
     RedisStore::check_url(url)?;
     Ok(url.to_owned())
+}
+
+fn redis_ca(file: &str) -> Result<PathBuf, String> {
+    let file = PathBuf::from(file);
+    RedisStore::check_ca(&file)?;
+    Ok(file)
 }
 
 fn secret(secret: &str) -> Result<String, String> {

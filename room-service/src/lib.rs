@@ -51,7 +51,7 @@ use self::{
     presence::{Edge, Presence},
     room::{Limits, ListenerId},
     rooms::Rooms,
-    store::{Feed, MemoryStore, RedisStore, Store, StoreError},
+    store::{Feed, MemoryStore, RedisOptions, RedisStore, Store, StoreError},
 };
 
 /// How long to wait before the store is asked for the token secret again.
@@ -98,7 +98,13 @@ pub fn open_store(
         let (store, feed) = MemoryStore::new(settings.history_max);
         return Ok((Arc::new(store), feed));
     };
-    let (store, feed) = RedisStore::connect(url, settings.history_max, health.clone(), tasks)
+    let options = RedisOptions {
+        url: url.clone(),
+        ca: settings.redis_ca.clone(),
+        ack: settings.ack,
+        history_max: settings.history_max,
+    };
+    let (store, feed) = RedisStore::connect(&options, health, tasks)
         .map_err(|error| Fatal::new(format_args!("PARLOR_ROOM_SERVICE_REDIS_URL: {error}")))?;
     Ok((Arc::new(store), feed))
 }

@@ -4,7 +4,6 @@
 //! holds the edge's stream renews one lease for all of its sessions, so heartbeats cost O(edges).
 
 use std::{
-    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -24,9 +23,6 @@ const LEAVE_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration:
 /// How soon a lease is asked for again while the edge's old sessions are being removed.
 const BEING_REAPED_RETRY: Duration = Duration::from_millis(200);
 
-/// How many rooms an edge remembers to have noted. Past it, all are forgotten, and noted again by their next joins.
-const MAX_NOTED: usize = 10_000;
-
 /// Keeps members where their sessions are, and removes those without.
 pub(crate) struct Presence {
     store: Arc<dyn Store>,
@@ -42,8 +38,6 @@ pub(crate) struct Presence {
 pub(crate) struct Edge {
     pub(crate) id: EdgeId,
     store: Arc<dyn Store>,
-    /// Rooms where the store knows to look for this edge's sessions, at most [`MAX_NOTED`].
-    noted: Mutex<HashSet<RoomId>>,
     _renewing: DropGuard,
 }
 
@@ -64,12 +58,7 @@ impl Presence {
     /// Takes up the lease of `edge`.
     pub(crate) async fn hold(self: &Arc<Self>, id: EdgeId) -> Arc<Edge> {
         let stop = CancellationToken::new();
-        let edge = Arc::new(Edge {
-            id,
-            store: self.store.clone(),
-            noted: Mutex::default(),
-            _renewing: stop.clone().drop_guard(),
-        });
+        let edge = Arc::new(Edge { id, store: self.store.clone(), _renewing: stop.clone().drop_guard() });
         // Now, so that the reaper knows the edge before it has a session. If the store is away, so are its rooms.
         let held = self.renew(&edge.id).await.is_ok();
         let weak = Arc::downgrade(&edge);
@@ -86,7 +75,6 @@ impl Presence {
                 match presence.renew(&edge.id).await {
                     Ok(Lease::Begun) if held => {
                         tracing::warn!("a lease was lost; its sessions are put back");
-                        edge.noted().clear();
                         presence.rooms.reassert(None);
                     }
                     Ok(_) => held = true,
@@ -179,20 +167,7 @@ impl Presence {
 impl Edge {
     /// Makes sure that the edge's sessions in `room` would be found if it died.
     pub(crate) async fn note(&self, room: &RoomId) -> Result<(), StoreError> {
-        if self.noted().contains(room) {
-            return Ok(());
-        }
-        self.store.note_room(&self.id, room).await?;
-        let mut noted = self.noted();
-        if noted.len() >= MAX_NOTED {
-            noted.clear();
-        }
-        noted.insert(room.clone());
-        Ok(())
-    }
-
-    fn noted(&self) -> std::sync::MutexGuard<'_, HashSet<RoomId>> {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.store.note_room(&self.id, room).await
     }
 }
 
@@ -231,20 +206,6 @@ mod tests {
         sleep(2 * TTL).await;
         assert!(store.calls().contains(&"reap"), "the reaper is back");
         assert_eq!(store.sessions(&edge.id).await.unwrap(), [(lobby, seat.session)]);
-        assert!(tasks.finish(Duration::from_secs(1)).await);
-    }
-
-    #[tokio::test]
-    async fn an_edge_does_not_remember_every_room_that_it_ever_had() {
-        let (store, feed) = ScriptedStore::new();
-        let (store, tasks) = (Arc::new(store), Tasks::default());
-        let rooms = Rooms::start(store.clone(), feed, Limits { page: 10, max_open: 10 }, &tasks);
-        let presence = Presence::start(store, rooms, Duration::from_secs(15), Duration::from_secs(5), &tasks);
-        let edge = presence.hold(EdgeId::draw()).await;
-        for n in 0..=MAX_NOTED {
-            edge.note(&RoomId::parse(&format!("room-{n}")).unwrap()).await.unwrap();
-            assert!(edge.noted().len() <= MAX_NOTED);
-        }
         assert!(tasks.finish(Duration::from_secs(1)).await);
     }
 }

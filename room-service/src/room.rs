@@ -279,7 +279,8 @@ impl Room {
                 Err(error) => return self.fall_behind(&error),
             };
             self.behind = false;
-            let new_epoch = resume.standing.epoch != self.epoch;
+            // A room that was read before anybody was in it had none.
+            let new_epoch = !self.epoch.is_empty() && resume.standing.epoch != self.epoch;
             self.epoch = resume.standing.epoch;
             let told = !resume.messages.is_empty();
             if resume.resumed {

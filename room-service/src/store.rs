@@ -26,7 +26,10 @@ use tokio::sync::mpsc;
 
 #[cfg(test)]
 pub(crate) use self::scripted::ScriptedStore;
-pub use self::{memory::MemoryStore, redis::RedisStore};
+pub use self::{
+    memory::MemoryStore,
+    redis::{Ack, RedisOptions, RedisStore},
+};
 use crate::ids::{EdgeId, RoomId, SessionName};
 
 /// How long a repeated `client_id` is answered with the first message.
@@ -102,10 +105,10 @@ pub struct Seat {
     pub edge: EdgeId,
 }
 
-/// Where a room stands.
+/// Where a room stands. By default, as long as nobody has been in it: reading makes no room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// Names the current run of numbers.
+    /// Names the current run of numbers; empty before the first join or append.
     pub epoch: String,
     /// The newest number, 0 before the first.
     pub head: u32,
@@ -258,7 +261,8 @@ pub trait Store: Send + Sync + 'static {
     /// Keeps an edge's sessions for `ttl` from now.
     async fn renew(&self, edge: &EdgeId, ttl: Duration) -> Result<Lease, StoreError>;
 
-    /// Notes that the edge has, or is about to have, sessions in `room`, so that they can be found when it dies.
+    /// Notes that the edge has, or is about to have, sessions in `room`, so that they can be found when it dies. The
+    /// leave of its last session there forgets it; a join notes it again.
     async fn note_room(&self, edge: &EdgeId, room: &RoomId) -> Result<(), StoreError>;
 
     /// Every session of the edge, by room.

@@ -1,4 +1,5 @@
-//! The laws of the store, held by both stores: in memory, and in a private real Redis.
+//! The laws of the store, held by both stores: in memory, and in a private real Redis of each kind, which is one
+//! server, one that Sentinels watch, or a cluster. What becomes of them when Redis fails is in `redis_faults.rs`.
 #![allow(clippy::unwrap_used)]
 
 use std::{sync::Arc, time::Duration};
@@ -7,12 +8,12 @@ use proto::chat::v1::{Member, Position};
 use room_service::{
     ids::{EdgeId, RoomId, SessionName},
     store::{
-        Appended, Draft, Feed, Heard, Lease, MemoryStore, ProbeError, Published, RedisStore, RosterChange,
-        Seat, Store,
+        Ack, Appended, Draft, Feed, Heard, Lease, MemoryStore, ProbeError, Published, RedisOptions,
+        RedisStore, RosterChange, Seat, Standing, Store,
     },
 };
 use runtime::{Health, Tasks};
-use testkit::{PATIENCE, RedisServer, eventually};
+use testkit::{PATIENCE, RedisCluster, RedisSentinels, RedisServer, eventually};
 use tokio::time::timeout;
 
 const HISTORY_MAX: u32 = 5;
@@ -33,8 +34,13 @@ impl World {
 
     async fn in_redis() -> Self {
         let redis = RedisServer::durable().await;
-        let (store, feed, tasks) = connect(&redis).await;
-        Self { store, feed, tasks, redis: Some(redis) }
+        let world = Self::at(redis.url()).await;
+        Self { redis: Some(redis), ..world }
+    }
+
+    async fn at(url: String) -> Self {
+        let (store, feed, tasks) = connect(url).await;
+        Self { store, feed, tasks, redis: None }
     }
 
     async fn published(&mut self) -> Published {
@@ -73,18 +79,39 @@ impl World {
     }
 }
 
-async fn connect(redis: &RedisServer) -> (Arc<dyn Store>, Feed, Tasks) {
+async fn connect(url: String) -> (Arc<dyn Store>, Feed, Tasks) {
     let (health, tasks) = (Health::default(), Tasks::default());
-    let (store, feed) = RedisStore::connect(&redis.url(), HISTORY_MAX, health.clone(), &tasks).unwrap();
+    let options = RedisOptions { url, ca: None, ack: Ack::Primary, history_max: HISTORY_MAX };
+    let (store, feed) = RedisStore::connect(&options, &health, &tasks).unwrap();
     eventually("the store is ready", async || health.check().ok()).await;
     (Arc::new(store), feed, tasks)
 }
 
-/// Each law becomes two tests.
+/// Each law becomes two tests; those who need several servers are formed once for all laws.
 macro_rules! laws {
     ($($law:ident)*) => {
         mod memory { $(#[tokio::test] async fn $law() { super::$law(super::World::in_memory()).await; })* }
         mod redis { $(#[tokio::test] async fn $law() { super::$law(super::World::in_redis().await).await; })* }
+
+        #[tokio::test]
+        async fn every_law_holds_on_a_cluster() {
+            let cluster = RedisCluster::start().await;
+            $(
+                println!("{}", stringify!($law));
+                cluster.clear().await;
+                $law(World::at(cluster.url()).await).await;
+            )*
+        }
+
+        #[tokio::test]
+        async fn every_law_holds_behind_sentinels() {
+            let sentinels = RedisSentinels::start(1).await;
+            $(
+                println!("{}", stringify!($law));
+                sentinels.primary().await.ask(&["FLUSHALL"]).await;
+                $law(World::at(sentinels.url()).await).await;
+            )*
+        }
     };
 }
 
@@ -100,6 +127,9 @@ laws! {
     a_dead_edge_is_reaped_and_a_living_one_is_not
     a_secret_is_made_once
     a_probe_is_heard_once_and_by_nobody_else
+    reading_makes_no_room
+    an_edge_is_looked_for_where_it_has_sessions_and_nowhere_else
+    a_join_beside_a_leave_of_the_same_edge_is_found
 }
 
 async fn numbers_have_no_holes_even_when_many_append_at_once(world: World) {
@@ -267,7 +297,7 @@ async fn a_secret_is_made_once(world: World) {
 
 async fn a_probe_is_heard_once_and_by_nobody_else(mut world: World) {
     let mut other = match &world.redis {
-        Some(redis) => Some(connect(redis).await),
+        Some(redis) => Some(connect(redis.url()).await),
         None => None,
     };
     let store = world.store.clone();
@@ -287,6 +317,53 @@ async fn a_probe_is_heard_once_and_by_nobody_else(mut world: World) {
             }
         }
         assert!(tasks.finish(PATIENCE).await);
+    }
+    world.end().await;
+}
+
+async fn reading_makes_no_room(world: World) {
+    let (store, nowhere) = (&world.store, Standing::default());
+    for _ in 0..2 {
+        assert_eq!(store.standing(&lobby()).await.unwrap(), nowhere);
+        assert_eq!(store.history(&lobby(), 0, 10).await.unwrap().standing, nowhere);
+        assert_eq!(store.snapshot(&lobby(), 10).await.unwrap().standing, nowhere);
+        assert_eq!(store.resume(&lobby(), &position("x", 3, "y"), 10, 10).await.unwrap().standing, nowhere);
+        store.leave(&lobby(), &SessionName("s1".into()), &EdgeId("e1".into())).await.unwrap();
+    }
+    let arrival = store.join(&lobby(), &seat("s1", "ada", "e1")).await.unwrap();
+    assert!(!arrival.standing.epoch.is_empty());
+    assert_eq!(store.standing(&lobby()).await.unwrap(), arrival.standing);
+    world.end().await;
+}
+
+async fn an_edge_is_looked_for_where_it_has_sessions_and_nowhere_else(world: World) {
+    let (first, second) = (seat("s1", "ada", "e1"), seat("s2", "bob", "e1"));
+    let edge = &first.edge;
+    world.store.note_room(edge, &lobby()).await.unwrap();
+    for seat in [&first, &second] {
+        world.store.join(&lobby(), seat).await.unwrap();
+    }
+    world.store.leave(&lobby(), &first.session, edge).await.unwrap();
+    assert_eq!(world.store.sessions(edge).await.unwrap(), [(lobby(), second.session.clone())]);
+    world.store.leave(&lobby(), &second.session, edge).await.unwrap();
+    assert!(world.store.sessions(edge).await.unwrap().is_empty());
+    // Nobody notes the room again: whoever knew it to be noted may not know that it was forgotten.
+    world.store.join(&lobby(), &first).await.unwrap();
+    assert_eq!(world.store.sessions(edge).await.unwrap(), [(lobby(), first.session.clone())]);
+    world.end().await;
+}
+
+async fn a_join_beside_a_leave_of_the_same_edge_is_found(world: World) {
+    for n in 0..50 {
+        let (goes, comes) = (seat(&format!("s{n}"), "ada", "e1"), seat(&format!("s{}", n + 1), "bob", "e1"));
+        world.store.join(&lobby(), &goes).await.unwrap();
+        let room = lobby();
+        let (left, joined) = tokio::join!(
+            world.store.leave(&room, &goes.session, &goes.edge),
+            world.store.join(&room, &comes)
+        );
+        left.and(joined.map(|_| ())).unwrap();
+        assert_eq!(world.store.sessions(&comes.edge).await.unwrap(), [(lobby(), comes.session)], "round {n}");
     }
     world.end().await;
 }
@@ -316,6 +393,22 @@ async fn a_probe_fails_where_a_message_would_and_says_why() {
     redis.kill().await;
     eventually("it is away", async || store.probe(6).await.err().filter(|why| *why == ProbeError::Away))
         .await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn redis_keeps_no_room_that_was_only_read_and_no_place_of_an_edge_that_left() {
+    let world = World::in_redis().await;
+    let redis = world.redis.as_ref().unwrap();
+    world.store.standing(&lobby()).await.unwrap();
+    world.store.history(&lobby(), 0, 10).await.unwrap();
+    assert_eq!(redis.ask(&["KEYS", "chat:{*"]).await, "*0\r\n");
+    let seat = seat("s1", "ada", "e1");
+    world.store.note_room(&seat.edge, &lobby()).await.unwrap();
+    world.store.join(&lobby(), &seat).await.unwrap();
+    assert_eq!(redis.ask(&["SCARD", "chat:edge:e1:rooms"]).await, ":1\r\n");
+    world.store.leave(&lobby(), &seat.session, &seat.edge).await.unwrap();
+    assert_eq!(redis.ask(&["EXISTS", "chat:edge:e1:rooms", "chat:{lobby}:edge:e1"]).await, ":0\r\n");
     world.end().await;
 }
 
@@ -356,7 +449,7 @@ async fn a_restart_of_redis_begins_a_new_epoch_and_old_positions_are_verified() 
 #[tokio::test]
 async fn a_redis_that_lost_its_data_never_gives_a_number_twice_in_one_epoch() {
     let mut redis = RedisServer::start().await;
-    let (store, _feed, tasks) = connect(&redis).await;
+    let (store, _feed, tasks) = connect(redis.url()).await;
     let before = store.append(&draft("c1", "lost")).await.unwrap();
     redis.kill().await;
     redis.restart().await;

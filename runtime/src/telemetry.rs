@@ -3,7 +3,8 @@
 use std::{panic, str::FromStr};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing::subscriber::set_global_default;
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,14 +43,19 @@ impl FromStr for LogFilter {
 
 /// Sends logs to standard error and starts counting. Once per process; the handle renders the metrics.
 ///
+/// Only what is said through `tracing` is written. Libraries that say something through the crate `log` name addresses.
+///
 /// A panic is logged by its place alone: what it says may quote what a person wrote.
 pub fn start(filter: &LogFilter, format: LogFormat) -> PrometheusHandle {
     let filter = EnvFilter::new(&filter.0);
     let registry = tracing_subscriber::registry().with(filter);
-    match format {
-        LogFormat::Text => registry.with(fmt::layer().with_writer(std::io::stderr)).init(),
-        LogFormat::Json => registry.with(fmt::layer().json().with_writer(std::io::stderr)).init(),
-    }
+    let set = match format {
+        LogFormat::Text => set_global_default(registry.with(fmt::layer().with_writer(std::io::stderr))),
+        LogFormat::Json => {
+            set_global_default(registry.with(fmt::layer().json().with_writer(std::io::stderr)))
+        }
+    };
+    set.expect("no other subscriber is set in this process");
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "panic");

@@ -5,13 +5,17 @@ mod browser;
 mod program;
 mod proxy;
 mod redis;
+mod redis_cluster;
+mod redis_sentinel;
 
 use std::{net::TcpListener, time::Duration};
 
 pub use browser::Browser;
 pub use program::{Program, http_get};
 pub use proxy::Proxy;
-pub use redis::RedisServer;
+pub use redis::{Authority, RedisServer};
+pub use redis_cluster::RedisCluster;
+pub use redis_sentinel::RedisSentinels;
 use tokio::time::{Instant, sleep};
 
 /// How long anything in a test may take on a busy machine.

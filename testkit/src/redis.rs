@@ -1,7 +1,12 @@
 //! A private Redis of one test.
 
-use std::{fmt::Write as _, process::Stdio};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -15,53 +20,76 @@ use crate::{eventually, free_port};
 #[derive(Debug)]
 pub struct RedisServer {
     port: u16,
+    tls_port: Option<u16>,
     folder: TempDir,
-    durable: bool,
+    settings: Vec<String>,
+    password: Option<String>,
     process: Child,
 }
 
 impl RedisServer {
     /// One that forgets all when it ends.
     pub async fn start() -> Self {
-        Self::launch(false).await
+        Self::with(&[]).await
     }
 
     /// One that has every acknowledged write on disk.
     pub async fn durable() -> Self {
-        Self::launch(true).await
+        Self::with(&["--appendonly", "yes", "--appendfsync", "always"]).await
     }
 
-    async fn launch(durable: bool) -> Self {
+    /// One with these settings, as its command line takes them.
+    pub async fn with(settings: &[&str]) -> Self {
+        Self::launch(settings.iter().map(ToString::to_string).collect(), None, None).await
+    }
+
+    /// One that wants a password.
+    pub async fn secret(password: &str) -> Self {
+        Self::launch(vec!["--requirepass".into(), password.into()], Some(password.into()), None).await
+    }
+
+    /// One that is reached by TLS, with a certificate of `authority`.
+    pub async fn encrypted(authority: &Authority) -> Self {
+        let (certificate, key) = authority.issue();
+        let tls_port = free_port();
+        let settings = [
+            ("--tls-port", tls_port.to_string()),
+            ("--tls-cert-file", certificate),
+            ("--tls-key-file", key),
+            ("--tls-ca-cert-file", authority.file().display().to_string()),
+            ("--tls-auth-clients", "no".into()),
+        ];
+        let settings = settings.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
+        Self::launch(settings, None, Some(tls_port)).await
+    }
+
+    async fn launch(settings: Vec<String>, password: Option<String>, tls_port: Option<u16>) -> Self {
         let (port, folder) = (free_port(), TempDir::new().unwrap());
-        let process = spawn(port, &folder, durable);
-        let server = Self { port, folder, durable, process };
+        let process = spawn(port, folder.path(), &settings);
+        let server = Self { port, tls_port, folder, settings, password, process };
         server.answers().await;
         server
     }
 
     /// Where it is.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        if let Some(port) = self.tls_port {
+            return format!("rediss://localhost:{port}");
+        }
+        match &self.password {
+            Some(password) => format!("redis://:{password}@127.0.0.1:{}", self.port),
+            None => format!("redis://127.0.0.1:{}", self.port),
+        }
+    }
+
+    /// Its port, without TLS.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Where it is, for a [`Proxy`](crate::Proxy) in front of it (host and port).
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
-    }
-
-    /// `kill -STOP`: it holds its connections and answers nobody.
-    pub async fn pause(&self) {
-        self.signal("-STOP").await;
-    }
-
-    /// `kill -CONT`.
-    pub async fn resume(&self) {
-        self.signal("-CONT").await;
-    }
-
-    async fn signal(&self, signal: &str) {
-        let process = self.process.id().expect("it runs").to_string();
-        assert!(Command::new("kill").args([signal, &process]).status().await.unwrap().success());
     }
 
     /// `kill -9`.
@@ -71,8 +99,36 @@ impl RedisServer {
 
     /// Starts it again in the same place.
     pub async fn restart(&mut self) {
-        self.process = spawn(self.port, &self.folder, self.durable);
+        self.process = spawn(self.port, self.folder.path(), &self.settings);
         self.answers().await;
+    }
+
+    /// `kill -STOP`: its connections stand, and nobody answers.
+    pub async fn pause(&self) {
+        self.signal("STOP").await;
+    }
+
+    /// `kill -CONT`.
+    pub async fn resume(&self) {
+        self.signal("CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        let id = self.process.id().expect("it runs");
+        // The shell's own kill: the program is not everywhere.
+        let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {id}")]).status().await.unwrap();
+        assert!(sent.success());
+    }
+
+    /// Changes a setting while it runs.
+    pub async fn config_set(&self, name: &str, value: &str) {
+        assert_eq!(self.ask(&["CONFIG", "SET", name, value]).await, "+OK\r\n", "{name} {value}");
+    }
+
+    /// Expects this password from now on.
+    pub async fn change_password(&mut self, password: &str) {
+        self.config_set("requirepass", password).await;
+        self.password = Some(password.to_owned());
     }
 
     /// What `redis-cli` with these words would print, as the server's raw answer.
@@ -81,16 +137,7 @@ impl RedisServer {
     }
 
     async fn try_ask(&self, words: &[&str]) -> Option<String> {
-        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
-        let mut request = format!("*{}\r\n", words.len());
-        for word in words {
-            write!(request, "${}\r\n{word}\r\n", word.len()).ok()?;
-        }
-        socket.write_all(request.as_bytes()).await.ok()?;
-        socket.write_all(b"*1\r\n$4\r\nQUIT\r\n").await.ok()?;
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).await.ok()?;
-        Some(answer.strip_suffix("+OK\r\n").unwrap_or(&answer).to_owned())
+        ask(self.port, self.password.as_deref(), words).await
     }
 
     async fn answers(&self) {
@@ -101,12 +148,74 @@ impl RedisServer {
     }
 }
 
-fn spawn(port: u16, folder: &TempDir, durable: bool) -> Child {
-    let append = if durable { "yes" } else { "no" };
+/// Issues certificates for localhost; trusted by whoever is given its file, which ends with it.
+#[derive(Debug)]
+pub struct Authority {
+    folder: TempDir,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// A new one, unknown to everyone.
+    pub fn new() -> Self {
+        let (folder, key) = (TempDir::new().unwrap(), KeyPair::generate().unwrap());
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        std::fs::write(folder.path().join("authority.pem"), certificate.pem()).unwrap();
+        Self { folder, issuer: Issuer::new(params, key) }
+    }
+
+    /// Its own certificate, as PEM.
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("authority.pem")
+    }
+
+    /// A certificate and its key: the names of their files.
+    fn issue(&self) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let keep = |name: &str, pem: String| {
+            let file = self.folder.path().join(name);
+            std::fs::write(&file, pem).unwrap();
+            file.display().to_string()
+        };
+        (keep("server.pem", certificate.pem()), keep("server.key", key.serialize_pem()))
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The raw answer of whoever speaks Redis' protocol on `port`; nothing if nobody does.
+pub(crate) async fn ask(port: u16, password: Option<&str>, words: &[&str]) -> Option<String> {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    let mut request = String::new();
+    let auth = password.map(|password| vec!["AUTH", password]);
+    for words in auth.iter().map(Vec::as_slice).chain([words]) {
+        write!(request, "*{}\r\n", words.len()).ok()?;
+        for word in words {
+            write!(request, "${}\r\n{word}\r\n", word.len()).ok()?;
+        }
+    }
+    socket.write_all(request.as_bytes()).await.ok()?;
+    // Redis answers what it was asked, and closes. A Sentinel does not know QUIT.
+    socket.shutdown().await.ok()?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.ok()?;
+    let answer = if auth.is_some() { answer.strip_prefix("+OK\r\n")? } else { &answer };
+    (!answer.is_empty()).then(|| answer.to_owned())
+}
+
+fn spawn(port: u16, folder: &Path, settings: &[String]) -> Child {
     Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", append])
-        .args(["--appendfsync", "always", "--dir"])
-        .arg(folder.path())
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
+        .arg(folder)
+        .args(settings)
         .stdout(Stdio::null())
         .kill_on_drop(true)
         .spawn()

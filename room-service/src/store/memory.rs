@@ -35,7 +35,7 @@ struct State {
     token_secret: Option<String>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Room {
     epoch: String,
     head: u32,
@@ -63,8 +63,17 @@ impl MemoryStore {
 }
 
 impl State {
+    /// The room, made if it is not there: for a join or an append.
     fn room(&mut self, room: &RoomId) -> &mut Room {
-        self.rooms.entry(room.clone()).or_insert_with(Room::new)
+        self.rooms.entry(room.clone()).or_insert_with(|| Room { epoch: draw(""), ..Room::default() })
+    }
+
+    /// Reads the room, or what a room is that nobody has been in.
+    fn read<Answer>(&self, room: &RoomId, read: impl FnOnce(&Room) -> Answer) -> Answer {
+        match self.rooms.get(room) {
+            Some(room) => read(room),
+            None => read(&Room::default()),
+        }
     }
 
     fn publish(&self, feed: &FeedSender, room: &RoomId, published: Published) {
@@ -75,20 +84,6 @@ impl State {
 }
 
 impl Room {
-    fn new() -> Self {
-        Self {
-            epoch: draw(""),
-            head: 0,
-            roster_version: 0,
-            messages: VecDeque::new(),
-            sessions: BTreeMap::new(),
-            members: BTreeMap::new(),
-            sent: HashMap::new(),
-            forget: VecDeque::new(),
-            last_sent_at: 0,
-        }
-    }
-
     fn standing(&self) -> Standing {
         Standing { epoch: self.epoch.clone(), head: self.head, roster_version: self.roster_version }
     }
@@ -196,7 +191,7 @@ impl Store for MemoryStore {
 
     async fn leave(&self, room_id: &RoomId, session: &SessionName, edge: &EdgeId) -> Result<(), StoreError> {
         let mut state = self.lock();
-        let room = state.room(room_id);
+        let Some(room) = state.rooms.get_mut(room_id) else { return Ok(()) };
         if let Some(member) = room.remove(session, edge) {
             let change = room.roster_change(room_id, Vec::new(), vec![member]);
             state.publish(&self.feed, room_id, change);
@@ -217,38 +212,36 @@ impl Store for MemoryStore {
         limit: u32,
         page: u32,
     ) -> Result<Resume, StoreError> {
-        let mut state = self.lock();
-        let room = state.room(room);
-        let after = room.after(since, limit);
-        Ok(Resume {
-            standing: room.standing(),
-            resumed: after.is_some(),
-            messages: after.unwrap_or_else(|| room.newest(page)),
-        })
+        Ok(self.lock().read(room, |room| {
+            let after = room.after(since, limit);
+            Resume {
+                standing: room.standing(),
+                resumed: after.is_some(),
+                messages: after.unwrap_or_else(|| room.newest(page)),
+            }
+        }))
     }
 
     async fn history(&self, room: &RoomId, before: u32, limit: u32) -> Result<Page, StoreError> {
-        let mut state = self.lock();
-        let room = state.room(room);
-        let older = room.messages.iter().rev().filter(|message| before == 0 || message.seq < before);
-        let limit = usize::try_from(limit).expect("a u32 fits a usize");
-        let mut messages: Vec<Message> = older.take(limit).cloned().collect();
-        messages.reverse();
-        Ok(Page { standing: room.standing(), messages })
+        Ok(self.lock().read(room, |room| {
+            let older = room.messages.iter().rev().filter(|message| before == 0 || message.seq < before);
+            let limit = usize::try_from(limit).expect("a u32 fits a usize");
+            let mut messages: Vec<Message> = older.take(limit).cloned().collect();
+            messages.reverse();
+            Page { standing: room.standing(), messages }
+        }))
     }
 
     async fn snapshot(&self, room: &RoomId, page: u32) -> Result<Snapshot, StoreError> {
-        let mut state = self.lock();
-        let room = state.room(room);
-        Ok(Snapshot {
+        Ok(self.lock().read(room, |room| Snapshot {
             standing: room.standing(),
             messages: room.newest(page),
             members: room.members.values().cloned().collect(),
-        })
+        }))
     }
 
     async fn standing(&self, room: &RoomId) -> Result<Standing, StoreError> {
-        Ok(self.lock().room(room).standing())
+        Ok(self.lock().read(room, Room::standing))
     }
 
     async fn subscribe(&self, room: &RoomId) -> Result<(), StoreError> {

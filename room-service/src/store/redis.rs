@@ -1,35 +1,45 @@
 //! The store of many processes: Redis through fred, one Lua script a step.
 //!
-//! With `redis/subscriptions.rs` the only place that knows fred. Its keys, as `redis-cli` sees them (the braces are Redis' hash tag, so that a
-//! room lives in one slot):
+//! With its parts in `redis/` the only place that knows fred: `connection.rs` reads the URL, `watch.rs` asks whether
+//! Redis can do its work, `trouble.rs` has the words for it, `acknowledge.rs` waits for replicas and disks, and
+//! `subscriptions.rs` listens. The keys, as `redis-cli` sees them (the braces are Redis' hash tag, so that a room lives
+//! in one slot; what is outside rooms is one key a command):
 //!
 //! | key | type | holds |
 //! |---|---|---|
 //! | `chat:{lobby}:members` | hash | member id → member as JSON |
 //! | `chat:{lobby}:messages` | sorted set | score = seq, member = message as JSON |
 //! | `chat:{lobby}:meta` | hash | `epoch`, `run`, `seq`, `roster`, `at` |
-//! | `chat:{lobby}:events` | topic | every event of the room as JSON, in order |
+//! | `chat:{lobby}:events` | topic | every event of the room as JSON, in order; sharded on a cluster |
 //! | `chat:{lobby}:sessions` | hash | session → member and edge; member → number of sessions |
-//! | `chat:{lobby}:edge:<edge>` | set | the sessions of one edge in the room; the reaper removes it |
+//! | `chat:{lobby}:edge:<edge>` | set | the sessions of one edge in the room; gone with the last of them |
 //! | `chat:{lobby}:sent:<member>:<client_id>` | string | what was answered; expires after [`REPEAT_WINDOW`] |
 //! | `chat:edges` | sorted set | edge → when its lease lapses; the reaper removes it |
-//! | `chat:edge:<edge>:rooms` | set | where the edge has sessions; the reaper removes it |
+//! | `chat:edge:<edge>:rooms` | set | where the edge has sessions; the last leave or the reaper removes a room |
+//! | `chat:probe` | string | nothing: whether Redis takes writes; expires after 10 s |
 //! | `chat:token-secret` | string | signs session tokens |
 //! | `chat:{~<store>}:probe`, `…:events` | string, topic | the last probe of one running room service; it expires |
+//!
+//! A room's keys appear with the first join or append, never by reading.
 
+mod acknowledge;
+mod connection;
 mod subscriptions;
+mod trouble;
+mod watch;
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use fred::{
     clients::Client,
-    interfaces::{ClientLike, KeysInterface, PubsubInterface, SetsInterface, SortedSetsInterface},
-    types::{
-        Builder, Expiration, FromValue, RespVersion, SetOptions, Value,
-        config::{Config, ReconnectPolicy, TcpConfig, UnresponsiveConfig},
-        scripts::Script,
+    interfaces::{
+        ClientLike, KeysInterface, LuaInterface, PubsubInterface, SetsInterface, SortedSetsInterface,
     },
+    types::{Expiration, FromValue, SetOptions, Value, scripts::Script},
 };
 use proto::{
     Timestamp,
@@ -37,25 +47,20 @@ use proto::{
 };
 use runtime::{Health, Tasks};
 
-use self::subscriptions::Subscriptions;
+pub use self::acknowledge::Ack;
+use self::{
+    acknowledge::Acknowledged,
+    connection::{build, certificates, config, parse},
+    subscriptions::Subscriptions,
+    trouble::translate,
+    watch::watch,
+};
 use super::{
     Appended, Arrival, Draft, Feed, Lease, Page, ProbeError, Published, REPEAT_WINDOW, Resume, Seat,
     Snapshot, Standing, Store, StoreError, feed,
 };
 use crate::ids::{EdgeId, RoomId, SessionName, draw};
 
-/// How long one command may take. Two fit into the five seconds that a `send` has.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a connection may stay without an answer before it is given up.
-const UNRESPONSIVE: Duration = Duration::from_secs(2);
-/// How many commands may wait for Redis. More are refused, and their callers told so.
-const MAX_WAITING_COMMANDS: usize = 10_000;
-/// How many published events fred may hold before the reader has taken them. At overflow all rooms read again.
-const BROADCAST_CAPACITY: usize = 16_384;
-/// Reconnecting: first wait, longest wait.
-const RECONNECT_MILLIS: (u32, u32) = (50, 1000);
-/// How often both connections are asked whether they live, so that a silent death is noticed.
-const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long the last probe of a room service that ended is kept.
 const PROBE_TTL: Duration = Duration::from_mins(1);
 /// How many sessions one script removes at most; other scripts wait meanwhile.
@@ -63,10 +68,25 @@ const REAP_BATCH: u32 = 200;
 
 const EDGES: &str = "chat:edges";
 
+/// Which Redis, and what is asked of it.
+#[derive(Clone, Debug)]
+pub struct RedisOptions {
+    /// Where it is, as [`RedisStore::check_url`] understands it.
+    pub url: String,
+    /// A PEM file of certificate authorities for TLS, besides those of the system.
+    pub ca: Option<PathBuf>,
+    /// What a message has survived before it is acknowledged.
+    pub ack: Ack,
+    /// How many messages a room keeps.
+    pub history_max: u32,
+}
+
 /// Keeps everything in Redis.
 #[derive(Debug)]
 pub struct RedisStore {
     client: Client,
+    /// What appends, if the primary's word is not enough.
+    acknowledged: Option<Acknowledged>,
     subscriptions: Subscriptions,
     scripts: Scripts,
     history_max: u32,
@@ -97,22 +117,31 @@ macro_rules! room_script {
 }
 
 impl RedisStore {
-    /// A store in the Redis at `url`, and what is to be heard of it. Does not wait for Redis: while it is away
+    /// A store in the Redis of `options`, and what is to be heard of it. Does not wait for Redis: while it is away
     /// every call answers [`StoreError::Unavailable`], and `health` says why.
     pub fn connect(
-        url: &str,
-        history_max: u32,
-        health: Health,
+        options: &RedisOptions,
+        health: &Health,
         tasks: &Tasks,
     ) -> Result<(Self, Feed), StoreError> {
-        let client = build(url)?;
-        let subscriber = build(url)?;
+        let config = config(&options.url, options.ca.as_deref()).map_err(StoreError::Unavailable)?;
+        let new_client = || build(config.clone()).map_err(|error| translate(&error));
+        let mut clients = vec![new_client()?, new_client()?];
+        let (client, subscriber) = (clients[0].clone(), clients[1].clone());
+        let acknowledged = if options.ack == Ack::Primary {
+            None
+        } else {
+            let own = (0..acknowledge::CONNECTIONS).map(|_| new_client()).collect::<Result<Vec<_>, _>>()?;
+            clients.extend_from_slice(&own);
+            Some(Acknowledged::new(options.ack, own))
+        };
         let (sender, feed) = feed();
         let probes = format!("chat:{{~{}}}", draw(""));
         let probe_topic = format!("{probes}:events");
         let store = Self {
-            client: client.clone(),
-            subscriptions: Subscriptions::start(subscriber.clone(), sender, probe_topic, tasks),
+            client,
+            acknowledged,
+            subscriptions: Subscriptions::start(subscriber, sender, probe_topic, tasks),
             scripts: Scripts {
                 append: room_script!("append"),
                 join: room_script!("join"),
@@ -122,34 +151,22 @@ impl RedisStore {
                 claim: Script::from_lua(include_str!("redis/claim.lua")),
                 probe: Script::from_lua(include_str!("redis/probe.lua")),
             },
-            history_max,
+            history_max: options.history_max,
             probes,
         };
         health.unready("redis", "not connected yet");
-        let stop = tasks.stopping().clone();
-        tasks.spawn("redis", async move {
-            let connections = [client.connect(), subscriber.connect()];
-            let mut beat = tokio::time::interval(HEARTBEAT);
-            while !stop.is_cancelled() {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    _ = beat.tick() => report(&health, &client, &subscriber).await,
-                }
-            }
-            for client in [client, subscriber] {
-                // Nothing is waiting for an answer any more; a connection that is gone already is as good.
-                let _ = client.quit().await;
-            }
-            for connection in connections {
-                connection.abort();
-            }
-        });
+        tasks.spawn("redis", watch(clients, options.ack, health.clone(), tasks.clone()));
         Ok((store, feed))
     }
 
     /// Whether `url` can be understood; if not, why, in words that do not repeat it.
     pub fn check_url(url: &str) -> Result<(), String> {
-        Config::from_url(url).map(|_| ()).map_err(|error| error.details().to_owned())
+        parse(url).map(|_| ())
+    }
+
+    /// Whether `file` holds certificates; if not, why.
+    pub fn check_ca(file: &Path) -> Result<(), String> {
+        certificates(file).map(|_| ())
     }
 
     async fn run<Reply>(
@@ -162,7 +179,26 @@ impl RedisStore {
         Reply: FromValue + Send,
     {
         self.connected()?;
-        script.evalsha_with_reload(&self.client, keys, args).await.map_err(|error| translate(&error))
+        self.evaluate(script, keys, args).await.map_err(|error| translate(&error))
+    }
+
+    async fn evaluate<Reply>(
+        &self,
+        script: &Script,
+        keys: Vec<String>,
+        args: Vec<Value>,
+    ) -> Result<Reply, fred::error::Error>
+    where
+        Reply: FromValue + Send,
+    {
+        match script.evalsha(&self.client, keys.clone(), args.clone()).await {
+            // A server that has just started, or become the primary, learns the script by this.
+            Err(error) if error.details().starts_with("NOSCRIPT") => {
+                let lua = script.lua().expect("our scripts are made from their text").clone();
+                self.client.eval(lua, keys, args).await
+            }
+            outcome => outcome,
+        }
     }
 
     /// Refuses at once what would only wait: fred keeps commands while it reconnects.
@@ -170,11 +206,23 @@ impl RedisStore {
         if self.client.is_connected() {
             return Ok(());
         }
-        Err(StoreError::Unavailable("not connected".to_owned()))
+        Err(StoreError::Unavailable("there is no connection".to_owned()))
+    }
+
+    /// What every script about a room begins with: its topic, how to publish in it, and the name of an epoch, should
+    /// one begin now.
+    fn room_args(&self, room: &RoomId) -> Vec<Value> {
+        vec![topic(room).into(), self.publish().into(), draw("").into()]
+    }
+
+    /// How to publish. On a cluster, only to those who listen at the node of the topic's slot.
+    fn publish(&self) -> &'static str {
+        if self.client.is_clustered() { "SPUBLISH" } else { "PUBLISH" }
     }
 
     async fn read(&self, room: &RoomId, page: u32, what: Vec<Value>) -> Result<Read, StoreError> {
-        let mut args = vec![topic(room).into(), draw("").into(), page.into()];
+        let mut args = self.room_args(room);
+        args.push(page.into());
         args.extend(what);
         let (epoch, head, roster_version, proved, mut messages, members): ReadReply =
             self.run(&self.scripts.read, room_keys(room), args).await?;
@@ -189,19 +237,26 @@ impl RedisStore {
         })
     }
 
-    /// Removes `session`, or up to a batch of any sessions of the edge. How many were there.
-    async fn remove(&self, room: &RoomId, edge: &EdgeId, session: &str) -> Result<u32, StoreError> {
+    /// Removes `session`, or up to a batch of any sessions of the edge. How many of the edge's are left.
+    async fn remove(&self, room: &RoomId, edge: &EdgeId, session: &str) -> Result<Removed, StoreError> {
         let mut keys = room_keys(room);
         keys.push(edge_sessions_key(room, edge));
-        let args = vec![
-            topic(room).into(),
-            draw("").into(),
-            room.as_str().into(),
-            edge.0.as_str().into(),
-            session.into(),
-            REAP_BATCH.into(),
-        ];
-        self.run(&self.scripts.leave, keys, args).await
+        let mut args = self.room_args(room);
+        args.extend([room.as_str().into(), edge.0.as_str().into(), session.into(), REAP_BATCH.into()]);
+        let (removed, left) = self.run(&self.scripts.leave, keys, args).await?;
+        Ok(Removed { removed, left })
+    }
+
+    /// The edge's last session has left the room: nobody need look there when the edge dies.
+    ///
+    /// The two keys live in different slots, so this is not one step with the leave. Whoever joins meanwhile is seen
+    /// here, or notes the room once more after its join (`Store::join`), whichever comes last.
+    async fn forget_room(&self, edge: &EdgeId, room: &RoomId) -> Result<(), StoreError> {
+        let _: i64 =
+            self.client.srem(edge_rooms_key(edge), room.as_str()).await.map_err(|error| translate(&error))?;
+        let here: u64 =
+            self.client.scard(edge_sessions_key(room, edge)).await.map_err(|error| translate(&error))?;
+        if here > 0 { self.note_room(edge, room).await } else { Ok(()) }
     }
 
     async fn rooms_of(&self, edge: &EdgeId) -> Result<Vec<RoomId>, StoreError> {
@@ -214,6 +269,11 @@ impl RedisStore {
 
 /// Epoch, head, roster version, whether a position is proved, messages and scores (newest first), members.
 type ReadReply = (String, u32, u64, u8, Vec<String>, Vec<String>);
+
+struct Removed {
+    removed: u32,
+    left: u32,
+}
 
 struct Read {
     standing: Standing,
@@ -236,48 +296,55 @@ impl Store for RedisStore {
         let mut keys = room_keys(&draft.room);
         keys.push(format!("chat:{{{}}}:sent:{}:{}", draft.room, draft.member.id, draft.client_id));
         let repeat_millis = i64::try_from(REPEAT_WINDOW.as_millis()).expect("ten minutes fit");
-        let args = vec![
-            topic(&draft.room).into(),
-            draw("").into(),
+        let mut args = self.room_args(&draft.room);
+        args.extend([
             draft.room.as_str().into(),
             draw("").into(),
             fields.strip_prefix('{').expect("an object begins with a brace").into(),
             self.history_max.into(),
             repeat_millis.into(),
-        ];
-        let (epoch, seq, id, at, repeated): (String, u32, String, i64, u8) =
-            self.run(&self.scripts.append, keys, args).await?;
+        ]);
+        let (epoch, seq, id, at, repeated): (String, u32, String, i64, u8) = match &self.acknowledged {
+            None => self.run(&self.scripts.append, keys, args).await?,
+            Some(acknowledged) => acknowledged.run(&self.scripts.append, &keys, &args).await?,
+        };
         Ok(Appended { epoch, seq, id, sent_at: Timestamp::from_millis(at), repeated: repeated == 1 })
     }
 
     async fn join(&self, room: &RoomId, seat: &Seat) -> Result<Arrival, StoreError> {
         let mut keys = room_keys(room);
         keys.push(edge_sessions_key(room, &seat.edge));
-        let args = vec![
-            topic(room).into(),
-            draw("").into(),
+        let mut args = self.room_args(room);
+        args.extend([
             room.as_str().into(),
             seat.session.0.as_str().into(),
             seat.member.id.as_str().into(),
             to_json(&seat.member).into(),
             seat.edge.0.as_str().into(),
-        ];
-        let (epoch, head, roster_version, new_member): (String, u32, u64, u8) =
+        ]);
+        let (epoch, head, roster_version, new_member, alone): (String, u32, u64, u8, u8) =
             self.run(&self.scripts.join, keys, args).await?;
+        if alone == 1 {
+            // A leave of the edge's last session may have forgotten the room since it was noted.
+            self.note_room(&seat.edge, room).await?;
+        }
         Ok(Arrival { standing: Standing { epoch, head, roster_version }, new_member: new_member == 1 })
     }
 
     async fn leave(&self, room: &RoomId, session: &SessionName, edge: &EdgeId) -> Result<(), StoreError> {
-        self.remove(room, edge, &session.0).await?;
-        Ok(())
+        let Removed { left, .. } = self.remove(room, edge, &session.0).await?;
+        if left == 0 { self.forget_room(edge, room).await } else { Ok(()) }
     }
 
     async fn typing(&self, room: &RoomId, member: &Member) -> Result<(), StoreError> {
         self.connected()?;
         let typing = Published::Typing(Typing { room: room.to_string(), member: Some(member.clone()) });
-        let _: i64 =
-            self.client.publish(topic(room), to_json(&typing)).await.map_err(|error| translate(&error))?;
-        Ok(())
+        let published = if self.client.is_clustered() {
+            self.client.spublish(topic(room), to_json(&typing)).await
+        } else {
+            self.client.publish(topic(room), to_json(&typing)).await
+        };
+        published.map_err(|error| translate(&error))
     }
 
     async fn resume(
@@ -360,8 +427,8 @@ impl Store for RedisStore {
             for room in self.rooms_of(&edge).await? {
                 loop {
                     let batch = self.remove(&room, &edge, "").await?;
-                    removed += u64::from(batch);
-                    if batch < REAP_BATCH {
+                    removed += u64::from(batch.removed);
+                    if batch.left == 0 {
                         break;
                     }
                 }
@@ -382,10 +449,11 @@ impl Store for RedisStore {
         let key = format!("{}:probe", self.probes);
         let args: Vec<Value> = vec![
             format!("{}:events", self.probes).into(),
+            self.publish().into(),
             nonce.to_string().into(),
             millis(PROBE_TTL).into(),
         ];
-        let published = self.scripts.probe.evalsha_with_reload(&self.client, vec![key], args).await;
+        let published = self.evaluate(&self.scripts.probe, vec![key], args).await;
         match published {
             Ok(0_i64) => {
                 // Redis does not count this subscriber any more, whatever the subscriber believes.
@@ -407,52 +475,6 @@ impl Store for RedisStore {
             .map_err(|error| translate(&error))?;
         self.client.get(KEY).await.map_err(|error| translate(&error))
     }
-}
-
-fn build(url: &str) -> Result<Client, StoreError> {
-    let mut config = Config::from_url(url).map_err(|error| translate(&error))?;
-    config.version = RespVersion::RESP3;
-    // Redis may come later than we do.
-    config.fail_fast = false;
-    let (first, longest) = RECONNECT_MILLIS;
-    Builder::from_config(config)
-        .with_connection_config(|connection| {
-            connection.connection_timeout = COMMAND_TIMEOUT;
-            connection.internal_command_timeout = COMMAND_TIMEOUT;
-            connection.max_command_buffer_len = MAX_WAITING_COMMANDS;
-            connection.tcp = TcpConfig { nodelay: Some(true), ..TcpConfig::default() };
-            connection.unresponsive =
-                UnresponsiveConfig { max_timeout: Some(UNRESPONSIVE), interval: Duration::from_millis(500) };
-        })
-        .with_performance_config(|performance| {
-            performance.default_command_timeout = COMMAND_TIMEOUT;
-            performance.broadcast_channel_capacity = BROADCAST_CAPACITY;
-        })
-        .set_policy(ReconnectPolicy::new_exponential(0, first, longest, 2))
-        .build()
-        .map_err(|error| translate(&error))
-}
-
-async fn report(health: &Health, client: &Client, subscriber: &Client) {
-    for (client, what) in [(client, "commands"), (subscriber, "topics")] {
-        if !client.is_connected() {
-            return health.unready("redis", format!("no connection for {what}"));
-        }
-        if let Err(error) = client.ping::<Value>(None).await {
-            return health
-                .unready("redis", format!("no answer on the connection for {what}: {}", error.details()));
-        }
-    }
-    health.ready("redis");
-}
-
-/// Whether it was Redis being away, busy or full, which passes, or something that will not.
-fn translate(error: &fred::error::Error) -> StoreError {
-    // What Redis says when its data is not ours, or when a script of ours is wrong.
-    let broken = ["WRONGTYPE", "ERR "].iter().any(|start| error.details().starts_with(start))
-        || matches!(error.kind(), fred::error::ErrorKind::Parse | fred::error::ErrorKind::Config);
-    let words = format!("{:?}: {}", error.kind(), error.details());
-    if broken { StoreError::Broken(words) } else { StoreError::Unavailable(words) }
 }
 
 /// Never the error's own words, which may hold an address.

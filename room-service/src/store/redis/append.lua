@@ -1,8 +1,10 @@
 -- Numbers a message, keeps it, trims the room and publishes it.
 --
 -- KEYS  5 what was answered to this member's client_id
--- ARGV  3 the room  4 the message's id  5 its other fields as JSON, from the first name to the closing brace
---       6 the most messages to keep  7 for how many milliseconds a repeat is answered
+-- ARGV  4 the room  5 the message's id  6 its other fields as JSON, from the first name to the closing brace
+--       7 the most messages to keep  8 for how many milliseconds a repeat is answered
+
+go_on()
 
 local answered = redis.call('GET', KEYS[5])
 if answered then
@@ -44,13 +46,13 @@ end
 
 -- Lua prints a number with up to 14 digits, which is enough for a seq (10) and a moment (13).
 seq = seq + 1
-local id = ARGV[4]
+local id = ARGV[5]
 local message = '{"seq":' .. seq .. ',"id":"' .. id .. '","sent_at":"' .. rfc3339(at) .. '",'
-  .. ARGV[5]
+  .. ARGV[6]
 
 redis.call('ZADD', messages, seq, message)
 redis.call('HSET', meta, 'seq', seq, 'at', at)
-redis.call('ZREMRANGEBYRANK', messages, 0, -tonumber(ARGV[6]) - 1)
-redis.call('SET', KEYS[5], epoch .. ' ' .. seq .. ' ' .. id .. ' ' .. at, 'PX', ARGV[7])
-redis.call('PUBLISH', topic, '{"message":{"epoch":"' .. epoch .. '",' .. string.sub(message, 2) .. '}')
+redis.call('ZREMRANGEBYRANK', messages, 0, -tonumber(ARGV[7]) - 1)
+redis.call('SET', KEYS[5], epoch .. ' ' .. seq .. ' ' .. id .. ' ' .. at, 'PX', ARGV[8])
+publish('{"message":{"epoch":"' .. epoch .. '",' .. string.sub(message, 2) .. '}')
 return { epoch, seq, id, at, 0 }

@@ -11,6 +11,10 @@ if not lapsed then
   return false
 end
 local edge = string.gsub(lapsed, '^reaping ', '')
-redis.call('ZREM', KEYS[1], lapsed)
-redis.call('ZADD', KEYS[1], now + ARGV[1], 'reaping ' .. edge)
+local claim = 'reaping ' .. edge
+-- First what a full Redis refuses: leases cannot be renewed then, so nobody may be removed.
+redis.call('ZADD', KEYS[1], now + ARGV[1], claim)
+if lapsed ~= claim then
+  redis.call('ZREM', KEYS[1], lapsed)
+end
 return edge

@@ -2,16 +2,16 @@
 -- still that edge's.
 --
 -- KEYS  5 the sessions of this edge in this room (set)
--- ARGV  3 the room  4 the edge  5 one session; or empty, for up to a number of any  6 that number
--- Returns how many sessions were taken from the set.
+-- ARGV  4 the room  5 the edge  6 one session; or empty, for up to a number of any  7 that number
+-- Returns how many sessions were taken from the set, and how many are left in it.
 
-local edge = ARGV[4]
+local edge = ARGV[5]
 local leaving
-if ARGV[5] ~= '' then
-  leaving = { ARGV[5] }
-  redis.call('SREM', KEYS[5], ARGV[5])
+if ARGV[6] ~= '' then
+  leaving = { ARGV[6] }
+  redis.call('SREM', KEYS[5], ARGV[6])
 else
-  leaving = redis.call('SPOP', KEYS[5], ARGV[6])
+  leaving = redis.call('SPOP', KEYS[5], ARGV[7])
 end
 
 local left = {}
@@ -22,6 +22,6 @@ for _, session in ipairs(leaving) do
   end
 end
 if #left > 0 then
-  publish_presence(ARGV[3], nil, left)
+  publish_presence(ARGV[4], nil, left)
 end
-return #leaving
+return { #leaving, redis.call('SCARD', KEYS[5]) }

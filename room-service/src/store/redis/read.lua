@@ -1,15 +1,17 @@
 -- Reads a part of the room's history, and where the room stands, at one moment.
 --
--- ARGV  3 the page: how many messages at most
---       4 what: 'before' a number (5, exclusive; 0: from the newest on); 'since' a position; 'all', with the members;
+-- ARGV  4 the page: how many messages at most
+--       5 what: 'before' a number (6, exclusive; 0: from the newest on); 'since' a position; 'all', with the members;
 --         or 'nothing', only where it stands
---       for 'since': 5 its seq  6 its epoch  7 its id  8 how many messages after it at most
--- Returns epoch, head, roster version, whether 'since' is proved, the messages with their scores, the members.
+--       for 'since': 6 its seq  7 its epoch  8 its id  9 how many messages after it at most
+-- Returns epoch (empty if nobody has been in the room), head, roster version, whether 'since' is proved, the messages
+-- with their scores, the members.
 
-local page, what = tonumber(ARGV[3]), ARGV[4]
+local page, what = tonumber(ARGV[4]), ARGV[5]
+epoch = epoch or ''
 
 local function newest_before(number)
-  local top = number == 0 and '+inf' or '(' .. ARGV[5]
+  local top = number == 0 and '+inf' or '(' .. ARGV[6]
   return redis.call('ZREVRANGEBYSCORE', messages, top, '-inf', 'WITHSCORES', 'LIMIT', 0, page)
 end
 
@@ -32,13 +34,13 @@ if what == 'nothing' then
 elseif what == 'all' then
   return { epoch, seq, roster, 0, newest_before(0), redis.call('HVALS', members) }
 elseif what == 'before' then
-  return { epoch, seq, roster, 0, newest_before(tonumber(ARGV[5])), {} }
+  return { epoch, seq, roster, 0, newest_before(tonumber(ARGV[6])), {} }
 end
 
-local since_seq = tonumber(ARGV[5])
-if proved(since_seq, ARGV[6], ARGV[7]) then
+local since_seq = tonumber(ARGV[6])
+if proved(since_seq, ARGV[7], ARGV[8]) then
   -- Newest first, like the pages.
-  local last = since_seq + tonumber(ARGV[8])
-  return { epoch, seq, roster, 1, redis.call('ZREVRANGEBYSCORE', messages, last, '(' .. ARGV[5], 'WITHSCORES'), {} }
+  local last = since_seq + tonumber(ARGV[9])
+  return { epoch, seq, roster, 1, redis.call('ZREVRANGEBYSCORE', messages, last, '(' .. ARGV[6], 'WITHSCORES'), {} }
 end
 return { epoch, seq, roster, 0, newest_before(0), {} }

@@ -6,25 +6,37 @@
 -- fails half-way keeps what it wrote; PUBLISH comes last.
 --
 -- KEYS  1 meta (hash)  2 messages (sorted set)  3 members (hash)  4 sessions (hash)
--- ARGV  1 the room's topic  2 the name of an epoch, should one begin now
+-- ARGV  1 the room's topic  2 how to publish in it: PUBLISH, or SPUBLISH on a cluster
+--       3 the name of an epoch, should one begin now
 
 local meta, messages, members, sessions = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local topic = ARGV[1]
+
+local function publish(event)
+  redis.call(ARGV[2], ARGV[1], event)
+end
 
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local kept = redis.call('HMGET', meta, 'epoch', 'run', 'seq', 'roster')
 local epoch, seq, roster = kept[1], tonumber(kept[3] or 0), tonumber(kept[4] or 0)
 
 local function begin_epoch(first_free)
-  epoch, seq = ARGV[2], first_free - 1
+  epoch, seq = ARGV[3], first_free - 1
   redis.call('HSET', meta, 'epoch', epoch, 'run', run, 'seq', seq, 'roster', roster)
 end
 
-if not epoch or kept[2] ~= run then
-  local top = redis.call('ZREVRANGE', messages, 0, 0, 'WITHSCORES')
-  begin_epoch((tonumber(top[2]) or 0) + 1)
+-- Goes on in the epoch of this run of the server, or begins one.
+local function go_on()
+  if not epoch or kept[2] ~= run then
+    local top = redis.call('ZREVRANGE', messages, 0, 0, 'WITHSCORES')
+    kept[2] = run
+    begin_epoch((tonumber(top[2]) or 0) + 1)
+  end
 end
 
+-- A room that nobody has been in has nothing to go on with: only a join or an append, which call this, make it.
+if epoch or redis.call('EXISTS', messages) == 1 then
+  go_on()
+end
 
 -- Tells of a roster change. `joined` is a member as JSON or nothing, `left` a list of member ids or nothing.
 local function publish_presence(room, joined, left)
@@ -38,7 +50,7 @@ local function publish_presence(room, joined, left)
     change = change .. ',"left":["' .. table.concat(left, '","') .. '"]'
   end
   change = change .. ',"member_count":' .. redis.call('HLEN', members) .. ',"version":' .. roster .. '}}'
-  redis.call('PUBLISH', topic, change)
+  publish(change)
 end
 
 -- Takes a session of `edge` out. Returns the id of a member whose last session it was.

@@ -4,18 +4,26 @@
 //! fred is not asked to manage subscriptions: it gives up half-way when one of its sets is empty, and
 //! `subscribe` returns before Redis has it. So the set is kept here, a PING on the same connection confirms it,
 //! and after each reconnect everything is subscribed again and every room told of a gap.
+//!
+//! On a cluster topics are sharded: each is heard from the node of its room's slot. A slot that moves to another node
+//! ends its subscriptions, and fred keeps the node's word about it to itself; so all are asked for again every few
+//! seconds, which changes nothing for those that stand. What was missed meanwhile shows in the heads of the beacon.
 
 use std::{collections::HashMap, time::Duration};
 
 use fred::{
     clients::Client,
-    interfaces::{ClientLike, EventInterface, PubsubInterface},
+    interfaces::{ClientLike, ClusterInterface, EventInterface, PubsubInterface},
     types::{Message as Received, Value},
 };
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use runtime::Tasks;
-use tokio::sync::{broadcast::error::RecvError, mpsc, oneshot};
+use tokio::{
+    sync::{broadcast::error::RecvError, mpsc, oneshot},
+    time::{MissedTickBehavior, interval, timeout},
+};
 
-use super::{topic, translate};
+use super::{connection::COMMAND_TIMEOUT, topic, translate};
 use crate::{
     ids::RoomId,
     store::{FeedSender, Heard, Published, StoreError},
@@ -25,6 +33,11 @@ use crate::{
 const WAITING_REQUESTS: usize = 1024;
 /// How many topics one SUBSCRIBE names at most.
 const CHUNK: usize = 256;
+/// How many sharded topics are asked for at once. Each is a command of its own, since each has its own slot.
+const SHARDED_AT_ONCE: usize = 64;
+/// How often all sharded topics are asked for again. With the beacon, a room is whole again within ten seconds of a
+/// move of its slot.
+const AGAIN: Duration = Duration::from_secs(3);
 /// How long to wait before subscribing again when it failed though the connection stands.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -78,6 +91,8 @@ async fn keep(
     let mut reconnected = client.reconnect_rx();
     let mut counts: HashMap<RoomId, usize> = HashMap::new();
     let mut batch = Vec::new();
+    let mut again = interval(AGAIN);
+    again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let renew = tokio::select! {
             () = tasks.stopping().cancelled() => return,
@@ -87,6 +102,15 @@ async fn keep(
                     return;
                 }
                 true
+            }
+            _ = again.tick(), if client.is_clustered() && client.is_connected() => {
+                // Learning the new owners once is cheaper than being redirected for each room. If it fails, or if this
+                // takes too long, the next time is soon.
+                let _ = timeout(COMMAND_TIMEOUT, client.sync_cluster()).await;
+                if let Err(error) = subscribe(&client, &topics(&counts, &probes)).await {
+                    tracing::debug!(%error, "cannot ask for sharded topics again yet");
+                }
+                false
             }
             taken = requests.recv_many(&mut batch, CHUNK) => {
                 if taken == 0 {
@@ -98,9 +122,8 @@ async fn keep(
         if !renew {
             continue;
         }
-        let topics: Vec<String> = counts.keys().map(topic).chain([probes.clone()]).collect();
-        while let Err(error) = subscribe(&client, &topics).await {
-            tracing::warn!(%error, topics = topics.len(), "cannot subscribe again yet");
+        while let Err(error) = subscribe(&client, &topics(&counts, &probes)).await {
+            tracing::debug!(%error, "cannot subscribe again yet");
             if !client.is_connected() {
                 break;
             }
@@ -108,6 +131,11 @@ async fn keep(
         }
         feed.put(Heard::Gap);
     }
+}
+
+/// All that is to be heard.
+fn topics(counts: &HashMap<RoomId, usize>, probes: &str) -> Vec<String> {
+    counts.keys().map(topic).chain([probes.to_owned()]).collect()
 }
 
 /// Does what a batch of requests asks for, in as few commands as keep their order. Whether everything is to be
@@ -137,7 +165,11 @@ async fn settle(
                     counts.remove(&room);
                     added.retain(|other| *other != room);
                     // If the connection is gone, so is the subscription.
-                    let _ = client.unsubscribe(topic(&room)).await;
+                    let _ = if client.is_clustered() {
+                        client.sunsubscribe(topic(&room)).await
+                    } else {
+                        client.unsubscribe(topic(&room)).await
+                    };
                 }
             }
         }
@@ -164,6 +196,14 @@ async fn settle(
 }
 
 async fn subscribe(client: &Client, topics: &[String]) -> Result<(), StoreError> {
+    if client.is_clustered() {
+        // Each returns when its node has it.
+        return stream::iter(topics.to_vec())
+            .map(|topic| async move { client.ssubscribe(topic).await.map_err(|error| translate(&error)) })
+            .buffer_unordered(SHARDED_AT_ONCE)
+            .try_collect()
+            .await;
+    }
     for chunk in topics.chunks(CHUNK) {
         client.subscribe(chunk.to_vec()).await.map_err(|error| translate(&error))?;
     }

@@ -1,0 +1,108 @@
+//! A private Redis Cluster of one test.
+
+use crate::{RedisServer, eventually, free_port};
+
+/// The slots of the three primaries.
+const SLOTS: [(&str, &str); 3] = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
+
+/// Three primaries, and a replica of the first; a node that is silent for 2 s counts as gone.
+#[derive(Debug)]
+pub struct RedisCluster {
+    /// Primaries first.
+    pub nodes: Vec<RedisServer>,
+    ids: Vec<String>,
+}
+
+impl RedisCluster {
+    /// Starts it, and waits until every node agrees that it is whole.
+    pub async fn start() -> Self {
+        let mut nodes = Vec::new();
+        let mut ids = Vec::new();
+        let buses: Vec<String> = (0..=SLOTS.len()).map(|_| free_port().to_string()).collect();
+        for bus in &buses {
+            let node = RedisServer::with(&[
+                "--cluster-enabled",
+                "yes",
+                "--cluster-node-timeout",
+                "2000",
+                "--cluster-port",
+                bus,
+                "--repl-diskless-sync-delay",
+                "0",
+            ])
+            .await;
+            ids.push(words(&node.ask(&["CLUSTER", "MYID"]).await)[0].to_owned());
+            nodes.push(node);
+        }
+        let cluster = Self { nodes, ids };
+        for (n, (first, last)) in SLOTS.into_iter().enumerate() {
+            // Each primary gets an epoch of its own, or they would have to agree on one first.
+            ok(&cluster.nodes[n], &["CLUSTER", "SET-CONFIG-EPOCH", &(n + 1).to_string()]).await;
+            ok(&cluster.nodes[n], &["CLUSTER", "ADDSLOTSRANGE", first, last]).await;
+        }
+        for (node, bus) in cluster.nodes.iter().zip(&buses).skip(1) {
+            let port = node.port().to_string();
+            ok(&cluster.nodes[0], &["CLUSTER", "MEET", "127.0.0.1", &port, bus]).await;
+        }
+        let replica = cluster.nodes.last().expect("there is a replica");
+        eventually("the replica knows its primary", async || {
+            replica.ask(&["CLUSTER", "REPLICATE", &cluster.ids[0]]).await.starts_with("+OK").then_some(())
+        })
+        .await;
+        for node in &cluster.nodes {
+            eventually("the cluster is whole", async || {
+                let info = node.ask(&["CLUSTER", "INFO"]).await;
+                let slots = node.ask(&["CLUSTER", "SLOTS"]).await;
+                (info.contains("cluster_state:ok") && cluster.ids.iter().all(|id| slots.contains(id)))
+                    .then_some(())
+            })
+            .await;
+        }
+        eventually("the replica is in step", async || {
+            replica.ask(&["INFO", "replication"]).await.contains("master_link_status:up").then_some(())
+        })
+        .await;
+        cluster
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        let nodes: Vec<String> =
+            self.nodes[1..].iter().map(|node| format!("node=127.0.0.1:{}", node.port())).collect();
+        format!("redis-cluster://127.0.0.1:{}?{}", self.nodes[0].port(), nodes.join("&"))
+    }
+
+    /// Forgets all keys.
+    pub async fn clear(&self) {
+        for primary in &self.nodes[..SLOTS.len()] {
+            ok(primary, &["FLUSHALL"]).await;
+        }
+    }
+
+    /// Moves the slot of `key`, with all that is in it, from one primary to another.
+    pub async fn move_slot(&self, key: &str, from: usize, to: usize) {
+        let (source, target) = (&self.nodes[from], &self.nodes[to]);
+        let slot = source.ask(&["CLUSTER", "KEYSLOT", key]).await;
+        let slot = slot.trim_start_matches(':').trim();
+        ok(target, &["CLUSTER", "SETSLOT", slot, "IMPORTING", &self.ids[from]]).await;
+        ok(source, &["CLUSTER", "SETSLOT", slot, "MIGRATING", &self.ids[to]]).await;
+        let keys = source.ask(&["CLUSTER", "GETKEYSINSLOT", slot, "1000"]).await;
+        let port = target.port().to_string();
+        let mut migrate = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+        migrate.extend(words(&keys));
+        ok(source, &migrate).await;
+        for node in [target, source] {
+            ok(node, &["CLUSTER", "SETSLOT", slot, "NODE", &self.ids[to]]).await;
+        }
+    }
+}
+
+async fn ok(node: &RedisServer, command: &[&str]) {
+    let answer = node.ask(command).await;
+    assert!(answer.starts_with("+OK"), "{command:?}: {answer}");
+}
+
+/// The strings of an answer.
+fn words(answer: &str) -> Vec<&str> {
+    answer.lines().filter(|line| !line.starts_with(['*', '$'])).collect()
+}
