@@ -126,6 +126,12 @@ pub struct Settings {
     #[arg(long, env = "PARLOR_GATEWAY_LINK_QUEUE_BYTES", default_value_t = 16 * 1024 * 1024)]
     pub link_queue_bytes: u32,
 
+    /// How often the room service is pinged over the Link, and how long its answer may take, like `2500ms`. One that
+    /// vanished without a word is noticed after twice this, which leaves time to dial two others within the ten seconds
+    /// in which everything heals.
+    #[arg(long, env = "PARLOR_GATEWAY_LINK_KEEPALIVE", default_value = "2500ms", value_parser = duration)]
+    pub link_keepalive: Duration,
+
     /// How long there may be no Link before the gateway says that it is not ready, like `3s`. A room service that
     /// restarts is quicker.
     #[arg(long, env = "PARLOR_GATEWAY_LINK_GRACE", default_value = "3s", value_parser = duration)]

@@ -52,11 +52,13 @@ pub(crate) type Generation = u64;
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a name or a TCP connection may take: an address that drops packets must not hold up the next one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// HTTP/2 PINGs, and how long an answer may take. A peer that vanished without a word is noticed after 5 s, so that
-/// there is time to dial two others within the ten seconds in which everything heals.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(3));
-/// Many sessions share one stream, so both of HTTP/2's windows are large: a pause of one reader is none of another's.
+/// What a room service may send before it is read, of the stream and of its connection, which has no other. Enough for
+/// a fast network; what waits for slow sessions waits in their outboxes, so this is always read.
 const WINDOW: u32 = 4 << 20;
+/// The longest headers that are read: gRPC's own are short.
+const MAX_HEADER_BYTES: u32 = 16 << 10;
+/// The largest thing that goes up, which is the largest that a room service reads.
+const MAX_UP_BYTES: usize = 256 << 10;
 /// The largest thing that comes down: a page of history with the longest texts, several times over.
 const MAX_DOWN_BYTES: usize = 16 << 20;
 /// Before the second round of dialling, see [`Pace`].
@@ -134,15 +136,16 @@ enum Target {
 }
 
 impl Target {
-    async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
+    async fn connect(&self, keepalive: Duration) -> Result<Channel, tonic::transport::Error> {
         let tuned = |endpoint: Endpoint| {
             endpoint
                 .connect_timeout(CONNECT_TIMEOUT)
-                .http2_keep_alive_interval(KEEP_ALIVE.0)
-                .keep_alive_timeout(KEEP_ALIVE.1)
+                .http2_keep_alive_interval(keepalive)
+                .keep_alive_timeout(keepalive)
                 .keep_alive_while_idle(true)
                 .initial_stream_window_size(WINDOW)
                 .initial_connection_window_size(WINDOW)
+                .http2_max_header_list_size(MAX_HEADER_BYTES)
         };
         match self {
             Self::At(address) => tuned(Endpoint::from_shared(format!("http://{address}"))?).connect().await,
@@ -396,14 +399,17 @@ impl Keeper {
     }
 
     async fn open(&self, target: &Target) -> Result<Line, String> {
-        let channel = target.connect().await.map_err(|error| innermost(&error))?;
+        let channel =
+            target.connect(self.settings.link_keepalive).await.map_err(|error| innermost(&error))?;
         let (queue, queued) = mpsc::unbounded_channel::<Queued>();
         let heartbeat_seconds = u32::try_from(self.settings.heartbeat.as_secs()).unwrap_or(u32::MAX).max(1);
         let open = Up::Open(Open { edge: self.edge.clone(), heartbeat_seconds });
         queue.send(open.into()).map_err(|_| "it is closed")?;
         let requests =
             UnboundedReceiverStream::new(queued).map(|queued| LinkRequest { body: Some(queued.body) });
-        let mut client = EdgeServiceClient::new(channel).max_decoding_message_size(MAX_DOWN_BYTES);
+        let mut client = EdgeServiceClient::new(channel)
+            .max_decoding_message_size(MAX_DOWN_BYTES)
+            .max_encoding_message_size(MAX_UP_BYTES);
         let mut down =
             client.link(requests).await.map_err(|status| status.message().to_owned())?.into_inner();
         let opened = down.message().await.map_err(|status| status.message().to_owned())?;

@@ -122,7 +122,7 @@ pub struct Settings {
 
     /// How many rooms a session may be in. Every room costs each of its sessions a place in each list of heads.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_ROOMS_PER_SESSION", default_value_t = 64,
-          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rooms_per_session: u32,
 
     /// How many rooms may be open at once in this service: those that somebody here is in, and those that were left
@@ -133,7 +133,23 @@ pub struct Settings {
           value_parser = at_least_one)]
     pub max_open_rooms: usize,
 
-    /// How many bots may be connected at once to this service. Each may hold 8 MiB of unread frames.
+    /// How many bytes may wait for one gateway. Some seconds of what its rooms say, beyond what the network holds; at
+    /// least the 8 MiB that a room is told again at once, or it comes back several times. When it is full, or 16,384
+    /// frames wait, the stream ends, and the gateway comes back for what it missed.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_LINK_QUEUE_BYTES", default_value_t = 64 << 20, value_parser = at_least_one)]
+    pub link_queue_bytes: usize,
+
+    /// How many bytes may wait for one bot. When it is full, or 16,384 frames wait, its stream ends, and it comes back
+    /// with `since`.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_BOT_QUEUE_BYTES", default_value_t = 8 << 20, value_parser = at_least_one)]
+    pub bot_queue_bytes: usize,
+
+    /// How often gateways and bots are pinged on their connections, and how long their answer may take, like `2500ms`.
+    /// One that vanished without a word is noticed after twice this; its members go one lease later.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_KEEPALIVE", default_value = "2500ms", value_parser = duration)]
+    pub keepalive: Duration,
+
+    /// How many bots may be connected at once to this service. Each may hold `BOT_QUEUE_BYTES` of unread frames.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_MAX_BOTS", default_value_t = 1000)]
     pub max_bots: usize,
 

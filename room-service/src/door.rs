@@ -27,7 +27,7 @@ impl Service {
     }
 }
 
-/// What waits for one stream, bounded in frames and in bytes. It is never waited for: a stream that is full is broken,
+/// What waits for one stream, bounded in frames and in bytes; one frame may be larger if it is alone. It is never waited for: a stream that is full is broken,
 /// and its other side comes back for what it missed.
 struct Outflow<Frame> {
     frames: mpsc::Sender<Result<(usize, Frame), Status>>,
@@ -55,12 +55,16 @@ impl<Frame: prost::Message + 'static> Outflow<Frame> {
         (Self { frames, waiting_bytes, max_bytes, broken: CancellationToken::new() }, stream)
     }
 
-    /// Queues `frame`, or breaks the stream.
+    /// Queues `frame`, or breaks the stream. What waits is still sent, so that whoever comes back has come further.
     fn push(&self, frame: Frame) {
+        if self.broken.is_cancelled() {
+            return;
+        }
         let bytes = frame.encoded_len();
         let waiting = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if waiting + bytes > self.max_bytes || self.frames.try_send(Ok((bytes, frame))).is_err() {
-            self.broken.cancel();
+        let fits = waiting == 0 || waiting + bytes <= self.max_bytes;
+        if !fits || self.frames.try_send(Ok((bytes, frame))).is_err() {
+            self.fail(Status::unavailable("this stream was read too slowly; come back for what was missed"));
         }
     }
 

@@ -56,11 +56,15 @@ use self::{
 
 /// How long to wait before the store is asked for the token secret again.
 const SECRET_RETRY: Duration = Duration::from_millis(250);
-/// HTTP/2 PINGs, and how long an answer may take. A gateway that vanished without a word is noticed after 5 s; its lease
-/// lapses 15 s later.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(3));
+/// What one stream may send before it is read. A Link is read at once; a bot whose frames have to wait is held up here.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// What all streams of one connection may send before they are read: a few bots that are held up do not hold up those
+/// that share their connection.
+const CONNECTION_WINDOW: u32 = 8 << 20;
 /// The longest frame that is read: a frame of a browser fits four times.
 const MAX_FRAME_BYTES: usize = 256 << 10;
+/// The largest thing that is sent, which is the largest that a gateway reads: a page of history with the longest texts.
+const MAX_SENT_BYTES: usize = 16 << 20;
 /// The longest headers that are read: a token fits.
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// How often gRPC health learns what `/readyz` says.
@@ -201,18 +205,22 @@ where
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(|error| Fatal::new(format_args!("reflection: {error}")))?;
-    let chat =
-        ChatServiceServer::new(ChatDoor::new(service.clone())).max_decoding_message_size(MAX_FRAME_BYTES);
-    let edge =
-        EdgeServiceServer::new(EdgeDoor::new(service.clone())).max_decoding_message_size(MAX_FRAME_BYTES);
-    let (every, within) = KEEPALIVE;
+    let chat = ChatServiceServer::new(ChatDoor::new(service.clone()))
+        .max_decoding_message_size(MAX_FRAME_BYTES)
+        .max_encoding_message_size(MAX_SENT_BYTES);
+    let edge = EdgeServiceServer::new(EdgeDoor::new(service.clone()))
+        .max_decoding_message_size(MAX_FRAME_BYTES)
+        .max_encoding_message_size(MAX_SENT_BYTES);
+    let keepalive = Some(service.settings.keepalive);
     let stopping = service.doors.stopping().clone();
     let drain = service.settings.drain;
     let stopped = stopping.clone();
     let serving = Server::builder()
         .accept_http1(true)
-        .http2_keepalive_interval(Some(every))
-        .http2_keepalive_timeout(Some(within))
+        .http2_keepalive_interval(keepalive)
+        .http2_keepalive_timeout(keepalive)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .layer(door::probe::ProbeLayer::new(health))
         .add_service(grpc_health)

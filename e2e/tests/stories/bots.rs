@@ -102,20 +102,24 @@ async fn health_is_served(world: World) {
     world.end().await;
 }
 
-struct Bot {
+pub(crate) struct Bot {
     say: mpsc::Sender<ClientFrame>,
-    heard: Streaming<ServerFrame>,
+    pub(crate) heard: Streaming<ServerFrame>,
     last_id: u32,
 }
 
 impl Bot {
-    async fn connect(world: &World) -> Self {
-        let (say, said) = mpsc::channel(8);
-        let heard = client(world).await.connect(ReceiverStream::new(said)).await.unwrap().into_inner();
-        Self { say, heard, last_id: 0 }
+    pub(crate) async fn connect(world: &World) -> Self {
+        Self::try_connect(world).await.expect("there is a place")
     }
 
-    async fn ask(&mut self, body: Ask) -> Heard {
+    pub(crate) async fn try_connect(world: &World) -> Option<Self> {
+        let (say, said) = mpsc::channel(8);
+        let heard = client(world).await.connect(ReceiverStream::new(said)).await.ok()?.into_inner();
+        Some(Self { say, heard, last_id: 0 })
+    }
+
+    pub(crate) async fn ask(&mut self, body: Ask) -> Heard {
         self.last_id += 1;
         self.say.send(ClientFrame { id: self.last_id, body: Some(body) }).await.unwrap();
         loop {
@@ -134,7 +138,7 @@ impl Bot {
         }
     }
 
-    async fn next(&mut self) -> ServerFrame {
+    pub(crate) async fn next(&mut self) -> ServerFrame {
         timeout(PATIENCE, self.heard.message()).await.expect("a frame within our patience").unwrap().unwrap()
     }
 }

@@ -5,6 +5,7 @@ mod bots;
 mod errors;
 mod faults;
 mod limits;
+mod links;
 mod readiness;
 mod talk;
 mod world;

@@ -186,7 +186,7 @@ impl World {
     }
 }
 
-async fn start_gateway(flags: &[&str], upstream: Option<Upstream>, tasks: &Tasks) -> String {
+pub(crate) async fn start_gateway(flags: &[&str], upstream: Option<Upstream>, tasks: &Tasks) -> String {
     let flags = ["gateway", "--drain", "200ms", "--web-root", "/nonexistent"].iter().chain(flags);
     let settings = gateway::config::Settings::parse_from(flags);
     let upstream = upstream.unwrap_or_else(|| Upstream::from_settings(&settings));

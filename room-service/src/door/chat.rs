@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use proto::chat::v1::{
     ClientFrame, Error as ErrorFrame, Head, Heartbeat, HistoryPage, HistoryRequest, MembersPage,
     MembersRequest, Move, Position, SendRequest, Sent, ServerFrame, chat_service_server::ChatService,
@@ -30,10 +30,8 @@ use crate::{
 
 /// How long a session may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// What may wait for one bot. Full: its stream ends, and it comes back with `since`.
+/// How many frames may wait for one bot; how many bytes is a setting.
 const MAX_WAITING_FRAMES: usize = 16_384;
-/// See [`MAX_WAITING_FRAMES`].
-const MAX_WAITING_BYTES: usize = 8 << 20;
 
 /// Serves `chat.v1.ChatService`.
 pub struct ChatDoor {
@@ -70,13 +68,13 @@ impl ChatService for ChatDoor {
         };
         let token = bearer(request.metadata());
         let inbound = request.into_inner();
-        let (outflow, stream) = Outflow::new(MAX_WAITING_FRAMES, MAX_WAITING_BYTES);
+        let (outflow, stream) = Outflow::new(MAX_WAITING_FRAMES, self.service.settings.bot_queue_bytes);
         let service = self.service.clone();
         self.service.doors.spawn("bot", async move {
             serve(service, inbound, outflow, token).await;
-            drop(place);
         });
-        Ok(Response::new(Box::pin(stream)))
+        // What waits for a bot is kept as long as it does not read, so its place is too.
+        Ok(Response::new(Box::pin(stream.inspect(move |_| _ = &place))))
     }
 
     async fn send(&self, request: Request<SendRequest>) -> Result<Response<Sent>, Status> {

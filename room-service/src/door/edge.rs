@@ -34,10 +34,8 @@ use crate::{
 
 /// How long a new Link may take to say who it is.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
-/// What may wait for one Link. Full: it is dropped, the gateway opens another, and the rooms resume by seq.
+/// How many frames may wait for one Link; how many bytes is a setting.
 const MAX_WAITING_FRAMES: usize = 16_384;
-/// See [`MAX_WAITING_FRAMES`].
-const MAX_WAITING_BYTES: usize = 64 << 20;
 /// How many frames of one session may wait. A gateway lets fewer through.
 const MAX_SESSION_FRAMES: usize = 32;
 /// The close code for a session whose token is not valid any more.
@@ -65,7 +63,7 @@ impl EdgeService for EdgeDoor {
     ) -> Result<Response<Self::LinkStream>, Status> {
         self.service.refuse_if_draining()?;
         let inbound = request.into_inner();
-        let (outflow, stream) = Outflow::new(MAX_WAITING_FRAMES, MAX_WAITING_BYTES);
+        let (outflow, stream) = Outflow::new(MAX_WAITING_FRAMES, self.service.settings.link_queue_bytes);
         let service = self.service.clone();
         self.service.doors.spawn("link", async move { serve(service, inbound, outflow).await });
         Ok(Response::new(Box::pin(stream)))
