@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("runtime", &[]),
     ("room-service", &["proto", "runtime"]),
     ("gateway", &["proto", "runtime"]),
-    ("parlor", &["gateway", "room-service", "runtime"]),
+    ("parlor", &["gateway", "proto", "room-service", "runtime"]),
     ("testkit", &["proto"]),
     ("e2e", &[]),
     ("chaos", &["proto", "testkit"]),

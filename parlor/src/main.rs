@@ -1,5 +1,7 @@
 //! The whole chat in one process: a gateway and a room service, wired by an in-memory connection, and a store in
-//! memory, or in Redis if `PARLOR_ROOM_SERVICE_REDIS_URL` names one.
+//! memory, or in Redis if `PARLOR_ROOM_SERVICE_REDIS_URL` names one. And `parlor verify`, which checks a chat that runs.
+
+mod verify;
 
 use std::{io, process::ExitCode, time::Duration};
 
@@ -19,10 +21,14 @@ const WAITING_LINKS: usize = 4;
 const GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
+    if verify::is_asked_for() {
+        return verify::main();
+    }
     let (gateway, room_service) = settings::parse_both(
         "parlor",
         env!("CARGO_PKG_VERSION"),
-        "The whole Parlor chat in one process: a gateway for browsers and a room service for bots",
+        "The whole Parlor chat in one process: a gateway for browsers and a room service for bots.\n\n\
+         `parlor verify URL` checks a chat that runs instead: see `parlor verify --help`.",
         ("gateway", "room-service"),
     );
     runtime::run("parlor", run(gateway, room_service))

@@ -24,6 +24,11 @@ pub fn parse<Settings: Parser>() -> Settings {
     parse_from(env::args_os()).unwrap_or_else(|refusal| refusal.exit())
 }
 
+/// The same from `words`, of which the first is the name of what they are for.
+pub fn parse_words<Settings: Parser>(words: impl IntoIterator<Item = OsString>) -> Settings {
+    parse_from(words).unwrap_or_else(|refusal| refusal.exit())
+}
+
 /// Settings for two programs in the one called `name`: each flag of the first bears the first prefix, each of the
 /// second the second (`--gateway-listen`, `--room-service-listen`). Environment variables are the same as alone.
 pub fn parse_both<First: Parser, Second: Parser>(
@@ -117,8 +122,11 @@ fn collect(command: &Command, args: &[OsString]) -> Result<clap::ArgMatches, Ref
             lines.push(first_line(&error));
             return Err(Refusal::Bad(lines));
         };
-        let flag = bad.get_long().unwrap_or_default();
-        let variable = bad.get_env().map(OsStr::to_string_lossy).unwrap_or_default();
+        let name = match (bad.get_env().map(OsStr::to_string_lossy), bad.get_long()) {
+            (Some(variable), Some(flag)) => format!("{variable} (--{flag})"),
+            (None, Some(flag)) => format!("--{flag}"),
+            (_, None) => bad.to_string(),
+        };
         let value = match error.get(ContextKind::InvalidValue) {
             // A setting that `--help` does not show the value of is a secret here too.
             Some(ContextValue::String(value)) if !bad.is_hide_env_values_set() => format!("{value:?}"),
@@ -128,7 +136,7 @@ fn collect(command: &Command, args: &[OsString]) -> Result<clap::ArgMatches, Ref
             Some(source) => source.to_string(),
             None => "it is not understood".to_owned(),
         };
-        lines.push(format!("{variable} (--{flag}): {value} does not do: {reason}"));
+        lines.push(format!("{name}: {value} does not do: {reason}"));
         let id = bad.get_id().clone();
         attempt = attempt.mut_arg(id, |arg| arg.value_parser(OsStringValueParser::new()));
     }
