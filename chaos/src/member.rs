@@ -141,7 +141,7 @@ struct Unacked {
 
 /// One connection that is in the room.
 struct Line {
-    socket: Socket,
+    socket: Box<Socket>,
     number: u32,
     last_frame: u32,
     /// Without a word for so long the connection is dead.
@@ -154,7 +154,7 @@ enum End {
     /// The member did not want it.
     Lost(String),
     /// It was asked to, and is connected elsewhere.
-    Moved(Box<Line>),
+    Moved(Line),
     /// The member went.
     Over,
 }
@@ -169,7 +169,7 @@ impl Life {
             };
             match self.serve(connected).await {
                 End::Over => return,
-                End::Moved(next) => line = Some(*next),
+                End::Moved(next) => line = Some(next),
                 End::Lost(_) if *self.wish.borrow() == Wish::Perish => return,
                 End::Lost(how) => {
                     self.note(|notes| notes.note(Heard::Lost { how }));
@@ -199,7 +199,7 @@ impl Life {
         let (socket, _) = connect_async(format!("ws://{address}/ws")).await?;
         self.connections += 1;
         let mut line = Line {
-            socket,
+            socket: Box::new(socket),
             number: self.connections,
             last_frame: 0,
             silence: Duration::from_mins(1),
@@ -267,7 +267,7 @@ impl Life {
                             Ok(ServerFrame { body: Some(Reply::Move(_)), .. }) => {
                                 if let Some(next) = self.move_elsewhere().await {
                                     let _ = line.goodbye().await;
-                                    return End::Moved(Box::new(next));
+                                    return End::Moved(next);
                                 }
                                 Ok(())
                             }
@@ -437,7 +437,8 @@ impl Line {
     /// Closes with 1000 and waits for the answer.
     async fn goodbye(&mut self) -> Result<(), tungstenite::Error> {
         let code = tungstenite::protocol::frame::coding::CloseCode::Normal;
-        self.socket.close(Some(tungstenite::protocol::CloseFrame { code, reason: "".into() })).await?;
+        let close = tungstenite::protocol::CloseFrame { code, reason: "".into() };
+        self.socket.send(tungstenite::Message::Close(Some(close))).await?;
         while let Ok(Some(Ok(_))) = timeout(PATIENCE, self.socket.next()).await {}
         Ok(())
     }
