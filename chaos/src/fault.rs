@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::fleet::{Fleet, Part, Redis, own_address};
+use crate::fleet::{Fleet, Kind, Part, Redis, Storage, own_address};
 
 /// How long something stays dead or frozen.
 const DOWN: Duration = Duration::from_secs(1);
@@ -34,10 +34,15 @@ pub(crate) enum Fault {
     ClockSkewed,
     AcksLost,
     Storm,
+    PrimaryKilled,
+    PrimaryKilledWithAckReplica,
+    PrimaryFrozenWithAckReplica,
+    ClusterPrimaryKilled,
+    SlotMoved,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Nothing,
         Self::GatewayKilled,
         Self::GatewayFrozen,
@@ -53,6 +58,11 @@ impl Fault {
         Self::ClockSkewed,
         Self::AcksLost,
         Self::Storm,
+        Self::PrimaryKilled,
+        Self::PrimaryKilledWithAckReplica,
+        Self::PrimaryFrozenWithAckReplica,
+        Self::ClusterPrimaryKilled,
+        Self::SlotMoved,
     ];
     /// Those of the short form, which needs no packet filter and no other clock.
     pub(crate) const SHORT: [Self; 5] = [
@@ -80,7 +90,30 @@ impl Fault {
             Self::ClockSkewed => "a room service's clock an hour ahead",
             Self::AcksLost => "30 % of acks lost",
             Self::Storm => "six of these at random",
+            Self::PrimaryKilled => "Sentinel: the primary killed",
+            Self::PrimaryKilledWithAckReplica => "Sentinel: the primary killed, ack=replica",
+            Self::PrimaryFrozenWithAckReplica => "Sentinel: the primary frozen for 6 s, ack=replica",
+            Self::ClusterPrimaryKilled => "Cluster: a primary killed",
+            Self::SlotMoved => "Cluster: a room's slot moved",
         }
+    }
+
+    /// What it is to be done to.
+    pub(crate) fn storage(self) -> Storage {
+        let (kind, ack) = match self {
+            Self::PrimaryKilled => (Kind::Sentinels, "primary"),
+            Self::PrimaryKilledWithAckReplica | Self::PrimaryFrozenWithAckReplica => {
+                (Kind::Sentinels, "replica")
+            }
+            Self::ClusterPrimaryKilled | Self::SlotMoved => (Kind::Cluster, "primary"),
+            _ => (Kind::Alone, "primary"),
+        };
+        Storage { kind, ack }
+    }
+
+    /// Whether a replica takes over that need not have everything, since acknowledgements did not wait for it.
+    pub(crate) fn may_lose(self) -> bool {
+        matches!(self, Self::PrimaryKilled | Self::ClusterPrimaryKilled)
     }
 
     /// Whether browsers' connections end by it: they do, they may, or they must not.
@@ -117,29 +150,15 @@ impl Fault {
             Self::RoomServicesRolled => roll(&mut fleet.room_services).await,
             Self::ClockSkewed => skew(&mut fleet.room_services).await,
             Self::LinksBlackHoled => black_hole_links(&fleet.room_services).await,
-            Self::RedisKilled => {
-                fleet.redis.process.kill().await?;
-                sleep(DOWN).await;
-                fleet.redis.process.start()?;
-                fleet.redis.answers().await?;
-                Ok(vec![Instant::now()])
-            }
-            Self::RedisFrozen => {
-                fleet.redis.process.freeze()?;
-                sleep(FROZEN).await;
-                fleet.redis.process.thaw()?;
-                Ok(vec![Instant::now()])
-            }
-            Self::RedisBlackHoled => black_hole_redis(&fleet.redis, fleet.room_services.len()).await,
-            Self::TopicsCut => {
-                let mut cut = Vec::new();
-                for _ in 0..10 {
-                    fleet.redis.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]).await?;
-                    cut.push(Instant::now());
-                    sleep(Duration::from_millis(rng.random_range(50..500))).await;
-                }
-                Ok(cut)
-            }
+            Self::RedisKilled
+            | Self::RedisFrozen
+            | Self::RedisBlackHoled
+            | Self::TopicsCut
+            | Self::PrimaryKilled
+            | Self::PrimaryKilledWithAckReplica
+            | Self::PrimaryFrozenWithAckReplica
+            | Self::ClusterPrimaryKilled
+            | Self::SlotMoved => self.strike_redis(&mut fleet.redis, rng).await,
             Self::Storm => {
                 let mut mended = Vec::new();
                 for _ in 0..6 {
@@ -148,6 +167,59 @@ impl Fault {
                 }
                 Ok(mended)
             }
+        }
+    }
+}
+
+impl Fault {
+    async fn strike_redis(self, redis: &mut Redis, rng: &mut StdRng) -> io::Result<Vec<Instant>> {
+        let rooms = redis.rooms().await?;
+        match (self, redis) {
+            (Self::TopicsCut, redis) => {
+                let mut cut = Vec::new();
+                for _ in 0..10 {
+                    redis.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]).await?;
+                    cut.push(Instant::now());
+                    sleep(Duration::from_millis(rng.random_range(50..500))).await;
+                }
+                Ok(cut)
+            }
+            (Self::RedisKilled, Redis::Alone(redis)) => {
+                redis.process.kill().await?;
+                sleep(DOWN).await;
+                redis.restart().await?;
+                Ok(vec![Instant::now()])
+            }
+            (Self::RedisFrozen, Redis::Alone(redis)) => {
+                redis.process.freeze()?;
+                sleep(FROZEN).await;
+                redis.process.thaw()?;
+                Ok(vec![Instant::now()])
+            }
+            (Self::RedisBlackHoled, Redis::Alone(redis)) => black_hole_redis(redis.port).await,
+            (Self::PrimaryFrozenWithAckReplica, Redis::Sentinels(sentinels)) => {
+                let primary = sentinels.primary().await;
+                primary.pause().await;
+                let frozen = Instant::now();
+                sleep(FROZEN).await;
+                primary.resume().await;
+                Ok(vec![frozen])
+            }
+            (_, Redis::Sentinels(sentinels)) => {
+                let port = sentinels.primary().await.port();
+                let primary = sentinels.servers.iter_mut().find(|server| server.port() == port);
+                primary.ok_or_else(|| io::Error::other("there is no primary"))?.kill().await;
+                Ok(vec![Instant::now()])
+            }
+            (Self::SlotMoved, Redis::Cluster(cluster)) => {
+                cluster.move_slot(&format!("{{{}}}", rooms[0]), 0, 1).await;
+                Ok(vec![Instant::now()])
+            }
+            (_, Redis::Cluster(cluster)) => {
+                cluster.nodes[0].kill().await;
+                Ok(vec![Instant::now()])
+            }
+            (fault, Redis::Alone(_)) => unreachable!("{fault:?} is of another storage"),
         }
     }
 }
@@ -221,11 +293,11 @@ async fn black_hole_links(room_services: &[Part]) -> io::Result<Vec<Instant>> {
 }
 
 /// The other room service has its Redis, so the clock runs from the first packet that is lost.
-async fn black_hole_redis(redis: &Redis, room_services: usize) -> io::Result<Vec<Instant>> {
-    let port = redis.port.to_string();
+async fn black_hole_redis(port: u16) -> io::Result<Vec<Instant>> {
+    let port = port.to_string();
     let mut dug = Vec::new();
-    for n in 0..room_services {
-        let address = own_address(n);
+    for room_service in 0..2 {
+        let address = own_address(room_service);
         let (there, back) = (["--dport", &port, "-d", &address], ["--sport", &port, "-s", &address]);
         let hole = BlackHole::dig(&[&there, &back]).await?;
         dug.push(Instant::now());

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use testkit::free_port;
+use testkit::{RedisCluster, RedisSentinels, free_port};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -38,25 +38,48 @@ pub(crate) struct Fleet {
     pub(crate) redis: Redis,
 }
 
-/// A Redis that has every acknowledged write on disk.
+/// What the room services keep everything in.
 #[derive(Debug)]
-pub(crate) struct Redis {
+pub(crate) enum Redis {
+    /// One that has every acknowledged write on disk.
+    Alone(Box<Alone>),
+    /// A primary with two replicas, and three Sentinels.
+    Sentinels(RedisSentinels),
+    /// Three primaries; the first has a replica.
+    Cluster(RedisCluster),
+}
+
+/// A process on a port, which each room service calls by an address of its own, so that one can be cut off.
+#[derive(Debug)]
+pub(crate) struct Alone {
     pub(crate) process: Process,
     pub(crate) port: u16,
 }
 
+/// Which [`Redis`], and what an acknowledgement waits for (`PARLOR_ROOM_SERVICE_ACK`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Storage {
+    pub(crate) kind: Kind,
+    pub(crate) ack: &'static str,
+}
+
+/// See [`Redis`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Alone,
+    Sentinels,
+    Cluster,
+}
+
 impl Fleet {
     /// Starts everything and waits until all of it is ready.
-    pub(crate) async fn start(folder: &Path) -> io::Result<Self> {
-        let mut redis = Redis::new(folder)?;
-        redis.process.start()?;
-        redis.answers().await?;
+    pub(crate) async fn start(folder: &Path, storage: Storage) -> io::Result<Self> {
+        let redis = Redis::start(storage.kind, folder).await?;
         let mut room_services = Vec::new();
         for n in 0..2 {
-            // Each comes to Redis by an address of its own, so that one can be cut off.
-            let url = format!("redis://{}:{}", own_address(n), redis.port);
-            let part = Part::new("room-service", n, folder, &["--redis-url", &url, "--drain", "2s"])?;
-            room_services.push(part);
+            let url = redis.url(n);
+            let flags = ["--redis-url", &url, "--ack", storage.ack, "--drain", "2s"];
+            room_services.push(Part::new("room-service", n, folder, &flags)?);
         }
         let urls: Vec<String> = room_services.iter().map(|part| format!("http://{}", part.address)).collect();
         let urls = urls.join(",");
@@ -116,46 +139,87 @@ impl Part {
 }
 
 impl Redis {
-    fn new(folder: &Path) -> io::Result<Self> {
-        let port = free_port();
-        let data = folder.join("redis");
-        std::fs::create_dir_all(&data)?;
-        let flags = [
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            &own_address(0),
-            &own_address(1),
-            "--save",
-            "",
-            "--appendonly",
-            "yes",
-            "--appendfsync",
-            "always",
-            "--dir",
-            &data.to_string_lossy(),
-        ];
-        let args = flags.iter().map(ToString::to_string).collect();
-        Ok(Self { process: Process::new("redis", "redis-server", args, folder), port })
+    async fn start(kind: Kind, folder: &Path) -> io::Result<Self> {
+        Ok(match kind {
+            Kind::Alone => Self::Alone(Box::new(Alone::start(folder).await?)),
+            Kind::Sentinels => Self::Sentinels(RedisSentinels::start(2).await),
+            Kind::Cluster => Self::Cluster(RedisCluster::start().await),
+        })
+    }
+
+    /// Where room service `n` is to find it.
+    fn url(&self, n: usize) -> String {
+        match self {
+            Self::Alone(alone) => format!("redis://{}:{}", own_address(n), alone.port),
+            Self::Sentinels(sentinels) => sentinels.url(),
+            Self::Cluster(cluster) => cluster.url(),
+        }
+    }
+
+    /// Two rooms. In a cluster the first one is where there is a replica, and the second one is not.
+    pub(crate) async fn rooms(&self) -> io::Result<[String; 2]> {
+        let Self::Cluster(_) = self else { return Ok(["chaos-a", "chaos-b"].map(str::to_owned)) };
+        let (mut first, mut second) = (None, None);
+        for name in ('a'..='z').map(|letter| format!("chaos-{letter}")) {
+            let slot = self.ask(&["CLUSTER", "KEYSLOT", &name]).await?;
+            let with_replica = slot.as_u64().is_some_and(|slot| slot <= 5460);
+            let place = if with_replica { &mut first } else { &mut second };
+            place.get_or_insert(name);
+        }
+        match (first, second) {
+            (Some(first), Some(second)) => Ok([first, second]),
+            _ => Err(io::Error::other("no name for a room in each part of the cluster")),
+        }
     }
 
     /// What `redis-cli` prints as JSON.
     pub(crate) async fn ask(&self, words: &[&str]) -> io::Result<serde_json::Value> {
-        let asked = Command::new("redis-cli")
-            .args(["-p", &self.port.to_string(), "--json"])
-            .args(words)
-            .kill_on_drop(true)
-            .output();
-        let answer = timeout(Duration::from_secs(5), asked).await??;
-        serde_json::from_slice(&answer.stdout).map_err(|error| {
-            io::Error::other(format!("redis-cli: {error}: {}", String::from_utf8_lossy(&answer.stderr)))
-        })
+        match self {
+            Self::Alone(alone) => alone.ask(words).await,
+            Self::Sentinels(sentinels) => redis_cli(sentinels.primary().await.port(), words).await,
+            // A node that may be dead is not asked the way.
+            Self::Cluster(cluster) => redis_cli(cluster.nodes[1].port(), words).await,
+        }
+    }
+}
+
+impl Alone {
+    async fn start(folder: &Path) -> io::Result<Self> {
+        let port = free_port();
+        let data = folder.join("redis");
+        std::fs::create_dir_all(&data)?;
+        let (port_word, data) = (port.to_string(), data.to_string_lossy().into_owned());
+        let mut flags =
+            vec!["--port", &port_word, "--save", "", "--appendonly", "yes", "--appendfsync", "always"];
+        let (one, other) = (own_address(0), own_address(1));
+        flags.extend(["--dir", &data, "--bind", "127.0.0.1", &one, &other]);
+        let args = flags.into_iter().map(str::to_owned).collect();
+        let mut alone = Self { process: Process::new("redis", "redis-server", args, folder), port };
+        alone.restart().await?;
+        Ok(alone)
     }
 
-    pub(crate) async fn answers(&self) -> io::Result<()> {
+    /// Starts it where it was.
+    pub(crate) async fn restart(&mut self) -> io::Result<()> {
+        self.process.start()?;
         until("Redis answers", async || self.ask(&["PING"]).await.is_ok_and(|answer| answer == "PONG")).await
     }
+
+    async fn ask(&self, words: &[&str]) -> io::Result<serde_json::Value> {
+        redis_cli(self.port, words).await
+    }
+}
+
+async fn redis_cli(port: u16, words: &[&str]) -> io::Result<serde_json::Value> {
+    let asked = Command::new("redis-cli")
+        .args(["-c", "-p", &port.to_string(), "--json"])
+        .args(words)
+        .kill_on_drop(true)
+        .output();
+    let answer = timeout(Duration::from_secs(5), asked).await??;
+    serde_json::from_slice(&answer.stdout).map_err(|error| {
+        io::Error::other(format!("redis-cli: {error}: {}", String::from_utf8_lossy(&answer.stderr)))
+    })
 }
 
 async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) -> io::Result<()> {

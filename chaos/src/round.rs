@@ -13,7 +13,6 @@ use crate::{
     notes::{Notes, Told},
 };
 
-const ROOMS: usize = 2;
 /// Members of each room who stay, and who go at the end: half of them without a word.
 const STEADY: usize = 6;
 const LEAVING: usize = 4;
@@ -30,10 +29,11 @@ pub(crate) const HEAL: Duration = Duration::from_secs(10);
 /// Plays one round in `folder`.
 pub(crate) async fn play(fault: Fault, seed: u64, folder: &Path) -> io::Result<Verdict> {
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut fleet = Fleet::start(folder).await?;
-    let rooms: Vec<(String, Vec<Member>)> = (0..ROOMS)
-        .map(|n| {
-            let room = format!("chaos-{n}");
+    let mut fleet = Fleet::start(folder, fault.storage()).await?;
+    let rooms = fleet.redis.rooms().await?;
+    let rooms: Vec<(String, Vec<Member>)> = rooms
+        .into_iter()
+        .map(|room| {
             let members = (0..STEADY + LEAVING).map(|n| enter(fault, &fleet, &room, n, &mut rng)).collect();
             (room, members)
         })

@@ -37,17 +37,17 @@ impl Browser {
         (browser, welcome)
     }
 
-    /// Says hello.
+    /// Says hello until it is welcome.
     pub async fn hello(&mut self, token: &str) -> Welcome {
-        match self.ask(Ask::Hello(HelloRequest { token: token.to_owned() })).await {
+        match self.insist(Ask::Hello(HelloRequest { token: token.to_owned() })).await {
             Heard::Welcome(welcome) => welcome,
             other => panic!("no welcome but {other:?}"),
         }
     }
 
-    /// Joins `room`.
+    /// Joins `room`, as soon as it may.
     pub async fn join(&mut self, room: &str, since: Option<Position>) -> Joined {
-        match self.ask(Ask::Join(JoinRequest { room: room.to_owned(), since })).await {
+        match self.insist(Ask::Join(JoinRequest { room: room.to_owned(), since })).await {
             Heard::Joined(joined) => joined,
             other => panic!("not joined but {other:?}"),
         }
@@ -57,15 +57,22 @@ impl Browser {
     pub async fn send(&mut self, room: &str, client_id: &str, text: &str) -> Sent {
         let ask =
             SendRequest { room: room.to_owned(), client_id: client_id.to_owned(), text: text.to_owned() };
+        match self.insist(Ask::Send(ask)).await {
+            Heard::Sent(sent) => sent,
+            other => panic!("not sent but {other:?}"),
+        }
+    }
+
+    /// Asks again as long as the answer is to try again.
+    async fn insist(&mut self, ask: Ask) -> Heard {
         let end = tokio::time::Instant::now() + PATIENCE;
         loop {
-            match self.ask(Ask::Send(ask.clone())).await {
-                Heard::Sent(sent) => return sent,
+            match self.ask(ask.clone()).await {
                 Heard::Error(error) if error.retryable && tokio::time::Instant::now() < end => {
                     let pause = u64::from(error.retry_after_ms.max(20));
                     tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
                 }
-                other => panic!("not sent but {other:?}"),
+                answer => return answer,
             }
         }
     }
