@@ -510,14 +510,17 @@ impl Room {
         }
     }
 
-    /// The room as `joined` tells it, with `newcomer` in it even if the topic has not said so yet.
+    /// The room as `joined` tells it, with `newcomer` in it wherever the page ends, and even if the topic has not said so
+    /// yet.
     fn joined(&self, resumed: bool, messages: Vec<Message>, newcomer: Option<&Member>) -> Joined {
         let mut members = self.roster.page("", MAX_MEMBERS);
         let mut member_count = self.roster.count();
-        if let Some(newcomer) = newcomer.filter(|newcomer| !self.roster.contains(&newcomer.id)) {
+        if let Some(newcomer) =
+            newcomer.filter(|newcomer| !members.iter().any(|other| other.id == newcomer.id))
+        {
             members.truncate(MAX_MEMBERS - 1);
             members.push(newcomer.clone());
-            member_count += 1;
+            member_count += u32::from(!self.roster.contains(&newcomer.id));
         }
         Joined {
             room: self.id.to_string(),

@@ -233,3 +233,20 @@ async fn who_has_left_is_not_put_back() {
     stage.room.obey(Command::Reassert(None)).await;
     assert_eq!(stage.store.calls(), [""; 0]);
 }
+
+#[tokio::test]
+async fn a_large_room_is_told_in_part_and_a_join_reads_nothing() {
+    let (store, feed) = ScriptedStore::new();
+    for n in 0..250 {
+        let member = Member { id: format!("a_{n:03}"), ..Member::default() };
+        let session = SessionName(format!("s_{n}"));
+        store.join(&lobby(), &Seat { session, member, edge: seat().edge }).await.unwrap();
+    }
+    let mut stage = Stage::open(store, feed).await;
+    stage.store.reads();
+    stage.join(None).await;
+    assert_eq!(stage.store.reads(), 0);
+    let joined = stage.room.joined(false, Vec::new(), Some(&seat().member));
+    assert_eq!((joined.members.len(), joined.member_count), (MAX_MEMBERS, 251));
+    assert!(joined.members.contains(&seat().member), "who joins is among them");
+}

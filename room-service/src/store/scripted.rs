@@ -29,6 +29,7 @@ struct Script {
     resumes: VecDeque<Resume>,
     away: bool,
     calls: Vec<&'static str>,
+    reads: usize,
 }
 
 impl ScriptedStore {
@@ -60,6 +61,11 @@ impl ScriptedStore {
     /// Which joins, leaves, renewals and reapings were asked for since the last look.
     pub(crate) fn calls(&self) -> Vec<&'static str> {
         std::mem::take(&mut self.script().calls)
+    }
+
+    /// How often a room's messages or members were read since the last look.
+    pub(crate) fn reads(&self) -> usize {
+        std::mem::take(&mut self.script().reads)
     }
 
     fn called(&self, call: &'static str) -> Result<(), StoreError> {
@@ -100,6 +106,7 @@ impl Store for ScriptedStore {
         limit: u32,
         page: u32,
     ) -> Result<Resume, StoreError> {
+        self.script().reads += 1;
         let said = self.script().said_before_resume.pop_front();
         if let Some(draft) = said {
             self.inner.append(&draft).await?;
@@ -116,6 +123,7 @@ impl Store for ScriptedStore {
     }
 
     async fn snapshot(&self, room: &RoomId, page: u32) -> Result<Snapshot, StoreError> {
+        self.script().reads += 1;
         let said = self.script().said_before_snapshot.pop_front();
         if let Some(draft) = said {
             self.inner.append(&draft).await?;
