@@ -88,6 +88,14 @@ impl Gateway {
             tasks: tasks.clone(),
             settings,
         });
+        // Before anybody is let in: it says that there is no Link yet.
+        let keeper = Keeper::new(
+            house.link.clone(),
+            house.hub.clone(),
+            upstream,
+            house.health.clone(),
+            house.settings.clone(),
+        );
         // Its tasks outlive the wish to stop: sessions have to be moved first. This set ends when `own` does.
         let own = Tasks::default();
         let ending = CancellationToken::new();
@@ -104,13 +112,6 @@ impl Gateway {
             )
         });
         own.spawn("forget addresses", house.admission.clone().forget_idle(own.stopping().clone()));
-        let keeper = Keeper::new(
-            house.link.clone(),
-            house.hub.clone(),
-            upstream,
-            house.health.clone(),
-            house.settings.clone(),
-        );
         own.spawn("link", keeper.keep(ending.clone()));
 
         tasks.stopping().cancelled().await;
