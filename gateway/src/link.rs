@@ -450,7 +450,7 @@ impl Keeper {
         retiring: &mut Option<BoxFuture<'_, ()>>,
         ending: &CancellationToken,
     ) -> Outcome {
-        let age = self.settings.link_age.mul_f64(rand::random_range(0.5..1.5));
+        let age = spread(self.settings.link_age);
         let mut replace_at = Some(line.opened_at + age);
         let mut successor: Option<BoxFuture<'_, Option<Box<Line>>>> = None;
         let mut looked_at = None::<Instant>;
@@ -573,6 +573,11 @@ async fn maybe<T>(future: &mut Option<BoxFuture<'_, T>>) -> T {
     }
 }
 
+/// Half to one and a half of `age`, at random, so that Links that were opened together are not replaced together.
+fn spread(age: Duration) -> Duration {
+    age.mul_f64(rand::random_range(0.5..1.5))
+}
+
 /// What went wrong in the end: tonic's own words are only that something did.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
@@ -580,4 +585,18 @@ fn innermost(error: &dyn std::error::Error) -> String {
         error = source;
     }
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_that_were_opened_together_are_replaced_over_as_long_as_they_live() {
+        let mut ages: Vec<u64> = (0..1000).map(|_| spread(Duration::from_hours(1)).as_secs()).collect();
+        ages.sort_unstable();
+        assert!(ages[0] >= 1800 && ages[999] <= 5400, "{} to {}", ages[0], ages[999]);
+        // Were they in step, this would be nothing. That it is by chance is less likely than a broken machine.
+        assert!(ages[900] - ages[100] > 1800, "{} and {}", ages[100], ages[900]);
+    }
 }

@@ -1,5 +1,11 @@
 //! Whoever vanishes or does not read is let go, and nobody else notices.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use gateway::Upstream;
 use proto::{
     chat::v1::{
         ClientFrame, HelloRequest, JoinRequest, Position, SendRequest, client_frame::Body as Ask,
@@ -12,7 +18,7 @@ use proto::{
 };
 use runtime::Tasks;
 use testkit::{Browser, PATIENCE, Proxy, eventually};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{net::TcpStream, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Streaming, transport::Channel};
 
@@ -90,6 +96,49 @@ async fn a_link_that_loses_everything_is_replaced_and_nobody_misses_a_message() 
     }
     told.sort_unstable();
     assert_eq!(told, ["b0", "b1", "b2", "b3", "b4", "last", "lost"]);
+    assert!(tasks.finish(PATIENCE).await);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_replaced_again_and_again_is_not_noticed() {
+    const LINKS: u32 = 6;
+    let world = World::small_with(&["--send-burst=100000", "--member-send-burst=100000"], &[]).await;
+    let (tasks, opened) = (Tasks::default(), Arc::new(AtomicU32::new(0)));
+    let upstream = counted(&world.room_services[0].address, &opened);
+    let gateway = start_gateway(&["--link-age=500ms"], Some(upstream), &tasks).await;
+    let (mut ada, is_ada) = Browser::guest(&gateway).await;
+    let (mut bob, is_bob) = Browser::guest(&gateway).await;
+    // Elsewhere, to see whether anybody seems to come and go.
+    let (mut carol, is_carol) = Browser::guest(world.here()).await;
+    let here = [is_ada, is_bob, is_carol].map(|welcome| welcome.member.unwrap());
+    for browser in [&mut ada, &mut bob, &mut carol] {
+        browser.join("lobby", None).await;
+    }
+    ada.send("lobby", "first", "hi").await;
+    for browser in [&mut bob, &mut carol] {
+        assert_eq!(browser.message().await.seq, 1);
+    }
+    let mut seq = 1;
+    while opened.load(Ordering::Relaxed) < LINKS {
+        seq += 1;
+        assert_eq!(ada.send("lobby", &format!("c{seq}"), "hi").await.seq, seq);
+        for browser in [&mut bob, &mut carol] {
+            let heard = browser.find(|event| match event {
+                Heard::Message(message) => Some(message.seq),
+                // A new Link says who is there, which changes nothing.
+                Heard::Presence(presence) => {
+                    assert!(presence.left.is_empty(), "{presence:?}");
+                    assert!(presence.joined.iter().all(|member| here.contains(member)), "{presence:?}");
+                    assert_eq!(presence.member_count, 3);
+                    None
+                }
+                other => panic!("noise: {other:?}"),
+            });
+            assert_eq!(heard.await, seq, "each once and in order");
+        }
+    }
+    assert!(seq > LINKS, "there was talk while they were replaced");
     assert!(tasks.finish(PATIENCE).await);
     world.end().await;
 }
@@ -178,6 +227,22 @@ async fn a_bot_that_does_not_read_is_let_go_and_comes_back_for_what_it_missed() 
         assert!(place.seq > before, "it comes no further than {before}");
     }
     world.end().await;
+}
+
+/// The way to the room service at `address`, counting the Links that are dialled.
+fn counted(address: &str, dialled: &Arc<AtomicU32>) -> Upstream {
+    let (address, dialled) = (address.to_owned(), dialled.clone());
+    Upstream::in_process(move || {
+        dialled.fetch_add(1, Ordering::Relaxed);
+        let (near, mut far) = tokio::io::duplex(256 << 10);
+        let address = address.clone();
+        tokio::spawn(async move {
+            let mut there = TcpStream::connect(address).await.unwrap();
+            // It ends with whoever ends first.
+            let _ = tokio::io::copy_bidirectional(&mut far, &mut there).await;
+        });
+        Ok(near)
+    })
 }
 
 /// Someone says more than a queue holds, and someone hears all of it.

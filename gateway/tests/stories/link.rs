@@ -278,15 +278,30 @@ async fn a_room_service_that_goes_away_is_left_without_a_break() {
 }
 
 #[tokio::test]
-async fn an_old_link_is_replaced_so_that_load_spreads() {
+async fn an_old_link_is_replaced_by_one_that_is_open_before_it_ends() {
     let (mut world, mut old) = World::ready(|settings| {
-        settings.link_age = Duration::from_millis(100);
-        settings.reply_timeout = Duration::from_millis(50);
+        settings.link_age = Duration::from_secs(2);
+        // Longer than the old one has still to live.
+        settings.reply_timeout = Duration::from_secs(4);
     })
     .await;
-    let _new = world.link().await;
+    let (mut ada, session) = world.member(&mut old, "lobby", 0).await;
+    ada.say(json!({ "id": 9, "send": { "room": "lobby", "client_id": "c", "text": "hi" } })).await;
+    let (_, send) = old.frame().await;
+    let mut new = world.link().await;
+    assert_eq!(new.rooms, [RoomReplay { room: "lobby".into(), since: Some(place(0)) }]);
+    // The old one still answers what it was asked, and says once more what the new one says.
+    old.reply(session, send.id, Body::Sent(Sent { seq: 1, ..Sent::default() })).await;
+    assert_eq!(ada.hear().await["sent"]["seq"], 1);
+    for link in [&old, &new, &old] {
+        link.message("lobby", 1).await;
+    }
+    new.message("lobby", 2).await;
+    ada.hear_messages([1, 2]).await;
     old.ended().await;
     assert_eq!(world.health.check(), Ok(()));
+    ada.say(json!({ "id": 10, "typing": { "room": "lobby" } })).await;
+    new.frame().await;
 }
 
 #[tokio::test]
