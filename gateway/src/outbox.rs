@@ -105,6 +105,10 @@ impl Outbox {
             return false;
         }
         let cost = bytes.len() + ITEM_COST;
+        if event.before().is_none() && inner.bytes + cost > self.max_bytes {
+            // It may be forgotten, so nothing makes room for it.
+            return false;
+        }
         if !inner.make_room(cost, self.max_bytes) || inner.behind.contains_key(event.room()) {
             inner.miss(event);
             return false;
@@ -233,24 +237,31 @@ impl Inner {
         if self.bytes + cost <= max_bytes {
             return true;
         }
-        self.drop_events();
+        // Who is typing goes first: nobody has to ask for that again.
+        self.drop_events(|event| event.before().is_none());
+        if self.bytes + cost <= max_bytes {
+            return true;
+        }
+        if self.drop_events(|_| true) {
+            metrics::counter!("parlor_gateway_outbox_drops_total").increment(1);
+        }
         self.bytes + cost <= max_bytes || self.queue.is_empty()
     }
 
-    fn drop_events(&mut self) {
+    /// Drops the events of which `drops` says so, and notes what was missed by it. Whether there were any.
+    fn drop_events(&mut self, drops: impl Fn(&Event) -> bool) -> bool {
         let queue = std::mem::take(&mut self.queue);
         let queued = queue.len();
         for Queued { cost, item } in queue {
-            if let Item::Event(event) = item {
-                self.bytes -= cost;
-                self.miss(&event);
-            } else {
-                self.queue.push_back(Queued { cost, item });
+            match item {
+                Item::Event(event) if drops(&event) => {
+                    self.bytes -= cost;
+                    self.miss(&event);
+                }
+                item => self.queue.push_back(Queued { cost, item }),
             }
         }
-        if self.queue.len() < queued {
-            metrics::counter!("parlor_gateway_outbox_drops_total").increment(1);
-        }
+        self.queue.len() < queued
     }
 
     /// Notes that the session does not get `event`.
@@ -352,6 +363,21 @@ mod tests {
         let Some(Item::Missed(missed)) = outbox.pop() else { panic!("what was missed") };
         assert_eq!((missed.id, missed.left), (7, vec!["m_1".to_owned()]));
         assert!(!outbox.is_behind(ROOM));
+    }
+
+    #[test]
+    fn who_is_typing_makes_room_for_messages_and_never_the_other_way_round() {
+        let outbox = small();
+        let typing = || say(1, Body::Typing(Typing::default()));
+        assert!(outbox.event(&message(1)));
+        while outbox.event(&typing()) {}
+        assert!(outbox.event(&message(2)), "there is room again");
+        while outbox.event(&typing()) {}
+        assert!(!outbox.is_behind(ROOM), "nothing was missed");
+        let queued: Vec<_> = std::iter::from_fn(|| outbox.pop()).collect();
+        let messages = |item: &&Item| matches!(item, Item::Event(event) if event.before().is_some());
+        assert_eq!(queued.iter().filter(messages).count(), 2);
+        assert!(matches!(&queued[0], Item::Event(event) if event.before().is_some()), "in order");
     }
 
     #[test]

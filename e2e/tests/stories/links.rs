@@ -1,4 +1,4 @@
-//! Whoever vanishes or does not read is let go, and nobody else notices.
+//! Whoever does not read or has vanished harms nobody, and misses nothing when it is back.
 
 use std::sync::{
     Arc,
@@ -133,6 +133,7 @@ async fn a_link_that_is_replaced_again_and_again_is_not_noticed() {
                     assert_eq!(presence.member_count, 3);
                     None
                 }
+                Heard::Heartbeat(_) => None,
                 other => panic!("noise: {other:?}"),
             });
             assert_eq!(heard.await, seq, "each once and in order");
@@ -140,6 +141,33 @@ async fn a_link_that_is_replaced_again_and_again_is_not_noticed() {
     }
     assert!(seq > LINKS, "there was talk while they were replaced");
     assert!(tasks.finish(PATIENCE).await);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_does_not_read_is_not_closed_and_misses_nothing() {
+    let world = World::small_with(&FLOODABLE, &["--outbox-bytes=200000"]).await;
+    let (mut deaf, welcome) = Browser::guest(world.here()).await;
+    let is_deaf = welcome.member.unwrap();
+    deaf.join("lobby", None).await;
+    flood(&world).await;
+    let mut caught_up = false;
+    for seq in 1..=FLOOD {
+        let heard = deaf.find(|event| match event {
+            Heard::Message(message) => Some(message.seq),
+            Heard::Presence(presence) => {
+                // Only who catches up is told of themselves.
+                caught_up |= presence.joined.contains(&is_deaf);
+                None
+            }
+            Heard::Heartbeat(_) => None,
+            other => panic!("not a fresh start, nor anything else: {other:?}"),
+        });
+        assert_eq!(heard.await, seq, "each once and in order");
+    }
+    assert!(caught_up, "it could not keep up");
+    assert_eq!(deaf.send("lobby", "d", "I am back").await.seq, FLOOD + 1);
+    assert_eq!(deaf.message().await.seq, FLOOD + 1);
     world.end().await;
 }
 

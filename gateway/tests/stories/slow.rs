@@ -1,7 +1,13 @@
 //! A slow reader harms nobody and loses nothing.
 
-use proto::chat::v1::{
-    Error, Joined, Member, Message, Position, Presence, Sent, client_frame::Body as Said, server_frame::Body,
+use std::time::Duration;
+
+use proto::{
+    chat::v1::{
+        Error, Joined, Member, Message, Position, Presence, Sent, client_frame::Body as Said,
+        server_frame::Body,
+    },
+    edge::v1::SessionGone,
 };
 use serde_json::json;
 
@@ -70,6 +76,18 @@ async fn a_slow_reader_is_brought_up_to_date_and_misses_nothing() {
     let presence = deaf.hear_news().await;
     assert_eq!(presence["presence"]["joined"][0]["id"], "m_ada", "{presence}");
     deaf.hear_messages(since.seq + 1..=last + 1).await;
+}
+
+#[tokio::test]
+async fn a_reader_that_is_dead_is_found_by_the_heartbeat_though_much_waits_for_it() {
+    let (world, mut link) = World::ready(|settings| {
+        settings.heartbeat = Duration::from_millis(200);
+        settings.heartbeat_grace = Duration::from_millis(300);
+    })
+    .await;
+    let (_dead, session) = world.member(&mut link, "lobby", 0).await;
+    overwhelm(&link).await;
+    assert_eq!(link.gone().await, SessionGone { session, left: false });
 }
 
 #[tokio::test]
