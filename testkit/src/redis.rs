@@ -6,7 +6,7 @@ use std::{
     process::Stdio,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -160,6 +160,8 @@ impl Authority {
     pub fn new() -> Self {
         let (folder, key) = (TempDir::new().unwrap(), KeyPair::generate().unwrap());
         let mut params = CertificateParams::default();
+        // Authorities are told apart by their names.
+        params.distinguished_name.push(DnType::CommonName, folder.path().display().to_string());
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key).unwrap();
         std::fs::write(folder.path().join("authority.pem"), certificate.pem()).unwrap();

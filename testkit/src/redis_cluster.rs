@@ -79,6 +79,14 @@ impl RedisCluster {
         }
     }
 
+    /// Which primary a key belongs to, to begin with.
+    pub async fn owner(&self, key: &str) -> usize {
+        let slot = self.nodes[0].ask(&["CLUSTER", "KEYSLOT", key]).await;
+        let slot: u16 = slot.trim_start_matches(':').trim().parse().unwrap();
+        let owner = SLOTS.iter().position(|(_, last)| slot <= last.parse::<u16>().unwrap());
+        owner.expect("every slot has a primary")
+    }
+
     /// Moves the slot of `key`, with all that is in it, from one primary to another.
     pub async fn move_slot(&self, key: &str, from: usize, to: usize) {
         let (source, target) = (&self.nodes[from], &self.nodes[to]);

@@ -34,6 +34,21 @@ const REFUSALS: [(&str, &str); 17] = [
     ),
 ];
 
+/// What rustls finds wrong, and what it means.
+const DISTRUST: [(&str, &str); 4] = [
+    ("NotValidForName", "its certificate is for another host than PARLOR_ROOM_SERVICE_REDIS_URL names"),
+    ("Expired", "its certificate has expired"),
+    (
+        "InvalidCertificate",
+        "its certificate comes from nobody who is trusted here; PARLOR_ROOM_SERVICE_REDIS_CA names a file with its \
+         authority",
+    ),
+    (
+        "InvalidContentType",
+        "it does not speak TLS there; PARLOR_ROOM_SERVICE_REDIS_URL should begin with redis, not rediss",
+    ),
+];
+
 /// Whether it was Redis being away, busy or full, which passes, or something that will not.
 pub(super) fn translate(error: &Error) -> StoreError {
     let details = error.details();
@@ -53,14 +68,13 @@ pub(super) fn words(error: &Error) -> String {
     if let Some(meaning) = refusal(details) {
         return meaning.to_owned();
     }
-    if details.contains("certificate") || matches!(error.kind(), ErrorKind::Tls) {
-        return format!(
-            "its certificate is not trusted ({details}); PARLOR_ROOM_SERVICE_REDIS_CA names a file with its authority"
-        );
+    if let Some((_, meaning)) = DISTRUST.iter().find(|(word, _)| details.contains(word)) {
+        return (*meaning).to_owned();
     }
     match error.kind() {
         ErrorKind::IO => format!("there is no connection ({details})"),
         ErrorKind::Sentinel => format!("Sentinel does not lead to a primary ({details})"),
+        ErrorKind::Tls => "TLS fails".to_owned(),
         ErrorKind::Timeout => "it does not answer in time".to_owned(),
         ErrorKind::Backpressure => "too many commands wait for it".to_owned(),
         ErrorKind::Cluster | ErrorKind::Routing => {
