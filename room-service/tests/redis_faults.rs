@@ -194,6 +194,24 @@ async fn a_wrong_password_is_named_and_never_repeated() {
 }
 
 #[tokio::test]
+async fn a_user_who_may_do_what_the_readme_says_and_no_more_is_enough() {
+    let redis = RedisServer::start().await;
+    let rules = "on >hunter2 ~chat:* &chat:* +@all -@dangerous +info +role";
+    let rules: Vec<&str> = ["ACL", "SETUSER", "parlor"].into_iter().chain(rules.split(' ')).collect();
+    assert_eq!(redis.ask(&rules).await, "+OK\r\n");
+    let mut world = World::open(&format!("redis://parlor:hunter2@{}", redis.address()), Ack::Primary);
+    world.is_ready().await;
+    world.store.subscribe(&lobby()).await.unwrap();
+    world.store.join(&lobby(), &seat("s1", "ada", "e1")).await.unwrap();
+    world.hears_the_room(&lobby()).await;
+    redis.ask(&["ACL", "SETUSER", "parlor", "-info"]).await;
+    world.is_unready("its ACL does not let the user").await;
+    redis.ask(&["ACL", "SETUSER", "parlor", "+info"]).await;
+    world.is_ready().await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn tls_is_for_those_who_know_the_authority() {
     let authority = Authority::new();
     let redis = RedisServer::encrypted(&authority).await;
