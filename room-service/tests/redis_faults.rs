@@ -99,6 +99,12 @@ async fn a_cluster_moves_a_slot_and_then_loses_a_node_and_rooms_are_heard_again(
     world.store.subscribe(&room).await.unwrap();
     world.store.join(&room, &seat("s1", "ada", "e1")).await.unwrap();
     let first = world.store.append(&draft(&room, "c1")).await.unwrap();
+    let careful = World::open(&cluster.url(), Ack::Replica);
+    let second =
+        eventually("this node has a replica", async || careful.store.append(&draft(&room, "c2")).await.ok())
+            .await;
+    assert_eq!(second.seq, 2);
+    careful.end().await;
 
     cluster.move_slot(&format!("chat:{{{room}}}:meta"), 0, 1).await;
     timeout(HEALED, world.hears_the_room(&room)).await.expect("heard from the slot's new node");
@@ -121,13 +127,38 @@ async fn a_cluster_moves_a_slot_and_then_loses_a_node_and_rooms_are_heard_again(
     })
     .await;
     cluster.nodes[0].kill().await;
-    let refused = world.store.append(&draft(&room, "c2")).await;
+    let refused = world.store.append(&draft(&room, "c3")).await;
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
-    eventually("the replica takes over", async || world.store.append(&draft(&room, "c2")).await.ok()).await;
+    eventually("the replica takes over", async || world.store.append(&draft(&room, "c3")).await.ok()).await;
     world.hears_the_room(&room).await;
     let kept = world.store.history(&room, 0, HISTORY_MAX).await.unwrap().messages;
     assert!(kept.iter().any(|message| message.id == last.id));
     assert_eq!(world.store.snapshot(&room, 0).await.unwrap().members.len(), 1);
+    world.is_ready().await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_redis_that_loads_its_data_says_so_and_then_has_it() {
+    // Two milliseconds a key, and every ten of them it looks up.
+    let mut redis = RedisServer::with(&[
+        "--enable-debug-command",
+        "yes",
+        "--key-load-delay",
+        "2000",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    ])
+    .await;
+    let world = World::open(&redis.url(), Ack::Primary);
+    world.is_ready().await;
+    world.say("c1").await.unwrap();
+    for command in [&["DEBUG", "POPULATE", "2000", "filler", "100"], &["SAVE"][..]] {
+        assert_eq!(redis.ask(command).await, "+OK\r\n");
+    }
+    redis.kill().await;
+    let ((), _) = tokio::join!(redis.restart(), world.is_unready("it is loading its data"));
+    assert_eq!(world.said("c2").await.seq, 2);
     world.is_ready().await;
     world.end().await;
 }

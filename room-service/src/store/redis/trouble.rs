@@ -14,7 +14,10 @@ const REFUSALS: [(&str, &str); 17] = [
     ),
     ("NOREPLICAS ", "it has fewer replicas than min-replicas-to-write wants, and takes no writes"),
     ("MISCONF ", "it cannot write to its disk, and takes no writes; its log says why"),
-    ("OOM ", "it is full (maxmemory), and takes no writes; give it memory, or lower HISTORY_MAX"),
+    (
+        "OOM ",
+        "it is full (maxmemory), and takes no writes; give it memory, or lower PARLOR_ROOM_SERVICE_HISTORY_MAX",
+    ),
     ("MASTERDOWN ", "it is a replica that has lost its primary"),
     ("CLUSTERDOWN ", "some slots of the cluster have no node; bring it back, or its replica up"),
     ("TRYAGAIN ", "slots of the cluster are being moved"),
@@ -72,7 +75,7 @@ pub(super) fn words(error: &Error) -> String {
         return (*meaning).to_owned();
     }
     match error.kind() {
-        ErrorKind::IO => format!("there is no connection ({details})"),
+        ErrorKind::IO => format!("there is no connection ({})", os_message(details)),
         ErrorKind::Sentinel => format!("Sentinel does not lead to a primary ({details})"),
         ErrorKind::Tls => "TLS fails".to_owned(),
         ErrorKind::Timeout => "it does not answer in time".to_owned(),
@@ -84,6 +87,12 @@ pub(super) fn words(error: &Error) -> String {
         // Whatever a server says may hold names; its first word is the kind of refusal.
         _ => format!("it answers {}", details.split_whitespace().next().unwrap_or("nothing")),
     }
+}
+
+/// The part for people of what the system says of a connection.
+fn os_message(details: &str) -> &str {
+    let quoted = details.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"'));
+    quoted.map_or(details, |(message, _)| message)
 }
 
 fn refusal(details: &str) -> Option<&'static str> {
