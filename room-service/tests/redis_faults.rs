@@ -53,7 +53,16 @@ async fn a_primary_that_was_frozen_and_comes_back_acknowledges_nothing_that_is_l
         server.config_set("min-replicas-to-write", "1").await;
         server.config_set("min-replicas-max-lag", "2").await;
     }
-    let world = World::open(&redis.url(), Ack::Primary);
+    nothing_is_lost_when_the_primary_freezes(redis, Ack::Primary).await;
+}
+
+#[tokio::test]
+async fn with_ack_replica_that_needs_no_min_replicas() {
+    nothing_is_lost_when_the_primary_freezes(RedisSentinels::start(2).await, Ack::Replica).await;
+}
+
+async fn nothing_is_lost_when_the_primary_freezes(redis: RedisSentinels, ack: Ack) {
+    let world = World::open(&redis.url(), ack);
     world.is_ready().await;
     let stop = CancellationToken::new();
     let chatting = tokio::spawn(chat(world.store.clone(), stop.clone()));

@@ -16,9 +16,12 @@ use fred::{
     },
     util::redis_keyslot,
 };
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use runtime::{Health, Tasks};
-use tokio::sync::broadcast;
+use tokio::{
+    sync::broadcast,
+    time::{sleep, timeout},
+};
 
 use super::{
     acknowledge::{Ack, WAITAOF_SINCE},
@@ -32,7 +35,10 @@ const CONNECTING: &str = "it is being connected to";
 /// How long an answer may take. A primary that was silent for longer may have been replaced meanwhile, so Sentinel or
 /// the cluster is asked again who it is. Sentinel's `down-after-milliseconds` should not be shorter.
 const ANSWER: Duration = Duration::from_secs(1);
-/// What is written, and when Redis forgets it. On a cluster a number follows, so that each node has one.
+/// How many clients are asked, of those that are given: for commands and for topics. The others may be waiting for a
+/// replica or a disk, and only their connections are looked at.
+const ASKED: usize = 2;
+/// What is written, and after how many seconds Redis forgets it. On a cluster a number follows, so that each node has one.
 const PROBE: (&str, i64) = ("chat:probe", 10);
 /// How many probes are tried to find one for each node of a cluster.
 const PROBES: u32 = 1000;
@@ -55,10 +61,6 @@ struct Info {
     persists: bool,
     evicts: Option<String>,
 }
-
-/// How many clients are asked, of those that are given: for commands and for topics. The others may be waiting for a
-/// replica or a disk, and only their connections are looked at.
-const ASKED: usize = 2;
 
 /// Connects the clients and watches them until the tasks stop. The first is for commands, the second for topics.
 pub(super) async fn watch(clients: Vec<Client>, ack: Ack, health: Health, tasks: Tasks) {
@@ -95,60 +97,57 @@ pub(super) async fn watch(clients: Vec<Client>, ack: Ack, health: Health, tasks:
         }
         tokio::select! {
             () = tasks.stopping().cancelled() => break,
-            () = tokio::time::sleep(pause) => {}
+            () = sleep(pause) => {}
         }
     }
+    // Nothing is waiting for an answer any more; a connection that is gone already is as good.
+    let _ = timeout(ANSWER, join_all(watched.iter().map(|connection| connection.client.quit()))).await;
     for connection in watched {
-        // Nothing is waiting for an answer any more; a connection that is gone already is as good.
-        let _ = connection.client.quit().await;
         connection.connecting.abort();
     }
 }
 
-/// Why Redis cannot do its work, if it cannot.
+/// Why Redis cannot do its work, if it cannot. `warned` is the policy of eviction that the log was told of.
 async fn trouble(watched: &mut [Watched], ack: Ack, warned: &mut Option<String>) -> Option<String> {
-    for connection in &mut *watched {
-        if let Some(reason) = connection.disconnected() {
-            return Some(reason);
-        }
+    let disconnected = watched.iter_mut().find_map(Watched::disconnected);
+    if disconnected.is_some() {
+        return disconnected;
     }
     let mut trouble = None;
+    let mut replaced = false;
     for connection in watched.iter().take(ASKED) {
-        match connection.ask().await {
+        let answered = connection.ask().await;
+        replaced |= match &answered {
+            Ok(servers) => servers.iter().any(|info| info.replica),
+            Err(error) => matches!(error.kind(), ErrorKind::Timeout),
+        };
+        let found = match answered {
             Ok(servers) => {
-                for info in &servers {
-                    if let Some(evicts) =
-                        info.evicts.as_ref().filter(|evicts| warned.as_ref() != Some(*evicts))
-                    {
-                        tracing::warn!(
-                            policy = evicts,
-                            "maxmemory-policy is not noeviction: a full Redis forgets what Parlor needs"
-                        );
-                        *warned = Some(evicts.clone());
-                    }
+                let evicts = servers.iter().find_map(|info| info.evicts.clone());
+                if evicts.is_some() && evicts != *warned {
+                    tracing::warn!(
+                        policy = evicts,
+                        "maxmemory-policy is not noeviction: Redis forgets when it is full"
+                    );
                 }
-                trouble = trouble.or_else(|| servers.iter().find_map(|info| info.trouble(ack)));
-                if servers.iter().any(|info| info.replica) {
-                    connection.find_primary().await;
-                }
+                *warned = evicts;
+                servers.iter().find_map(|info| info.trouble(ack))
             }
-            Err(error) => {
-                trouble = trouble.or(Some(format!("{} (connection for {})", words(&error), connection.what)));
-                if matches!(error.kind(), ErrorKind::Timeout) {
-                    connection.find_primary().await;
-                }
-            }
-        }
+            Err(error) => Some(format!("{} (connection for {})", words(&error), connection.what)),
+        };
+        trouble = trouble.or(found);
+    }
+    if replaced {
+        join_all(watched.iter().map(Watched::find_primary)).await;
     }
     if trouble.is_some() {
         return trouble;
     }
     let commands = &watched.first()?.client;
     let (_, expiry) = PROBE;
-    let writes = probes(commands).into_iter().map(|key| {
-        let commands = commands.clone();
-        async move { commands.set::<(), _, _>(key, "", Some(Expiration::EX(expiry)), None, false).await }
-    });
+    let writes = probes(commands)
+        .into_iter()
+        .map(|key| commands.set::<(), _, _>(key, "", Some(Expiration::EX(expiry)), None, false));
     try_join_all(writes).await.err().map(|error| words(&error))
 }
 
@@ -193,7 +192,7 @@ impl Watched {
     async fn find_primary(&self) {
         if self.client.is_clustered() || self.client.uses_sentinels() {
             // It goes on after this; the next beat sees how it went.
-            let _ = tokio::time::timeout(ANSWER, self.client.force_reconnection()).await;
+            let _ = timeout(ANSWER, self.client.force_reconnection()).await;
         }
     }
 }
