@@ -59,6 +59,11 @@ impl Delivery {
         }
     }
 
+    /// For how long the room service has left a probe unanswered.
+    pub(crate) fn silence(&self) -> Duration {
+        self.asked_at.map_or(Duration::ZERO, |asked_at| asked_at.elapsed())
+    }
+
     /// The answer came; `trouble` is empty, or why nothing would be heard.
     pub(crate) fn answered(&mut self, trouble: &str) {
         self.asked_at = None;

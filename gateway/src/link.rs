@@ -291,8 +291,8 @@ struct Line {
 enum Outcome {
     /// The gateway ends.
     Ending(Box<Line>),
-    /// It broke, for this reason.
-    Lost(Box<Line>, String),
+    /// It broke, for this reason, after it had brought nothing for so long though it was asked.
+    Lost { line: Box<Line>, why: String, silence: Duration },
     /// Another is open.
     Replaced { old: Box<Line>, new: Box<Line> },
 }
@@ -318,12 +318,13 @@ impl Keeper {
         let mut retiring = None;
         let mut avoid = None;
         let mut pace = Pace::AT_ONCE;
+        let mut silence = Duration::ZERO;
         loop {
             up.set(0.0);
             let mut line = tokio::select! {
                 () = ending.cancelled() => return,
                 line = self.dial(avoid, pace) => line,
-                () = self.say_unready_in_time() => unreachable!("it waits for ever"),
+                () = self.say_unready_in_time(silence) => unreachable!("it waits for ever"),
             };
             let (lost, why) = loop {
                 self.install(&mut line);
@@ -340,7 +341,10 @@ impl Keeper {
                         retiring = Some(self.retire(old));
                         line = new;
                     }
-                    Outcome::Lost(line, why) => break (line, why),
+                    Outcome::Lost { line, why, silence: until_then } => {
+                        silence = until_then;
+                        break (line, why);
+                    }
                     Outcome::Ending(line) => return self.say_goodbye(line).await,
                 }
             };
@@ -505,7 +509,7 @@ impl Keeper {
             };
             *self.link.lock() = None;
             self.hub.link_lost(line.generation);
-            return Outcome::Lost(line, why);
+            return Outcome::Lost { line, why, silence: delivery.silence() };
         }
     }
 
@@ -556,9 +560,9 @@ impl Keeper {
         tracing::info!(generation = line.generation, "the Link is closed");
     }
 
-    /// Waits for ever, and after a while says that there is no Link.
-    async fn say_unready_in_time(&self) {
-        sleep(self.settings.link_grace).await;
+    /// Waits for ever, and after a while, of which `silence` is over, says that there is no Link.
+    async fn say_unready_in_time(&self, silence: Duration) {
+        sleep(self.settings.link_grace.saturating_sub(silence)).await;
         let reason = format!("no room service has answered for {:?}", self.settings.link_grace);
         self.health.unready("link", reason);
         std::future::pending::<()>().await;
