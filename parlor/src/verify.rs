@@ -16,7 +16,7 @@ use proto::chat::v1::{LeaveRequest, client_frame::Body as Ask};
 use runtime::{Tasks, asked_to_stop, settings};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout_at},
 };
 
 use self::{
@@ -30,6 +30,8 @@ const NOTICED_ABSENCE: Duration = Duration::from_secs(3);
 const MAX_MEMBERS: u32 = 200;
 /// Every how many messages of one member are sent again.
 const REPEAT_EVERY: usize = 4;
+/// How long to wait before a session is opened again that could not be.
+const REOPEN: Duration = Duration::from_millis(250);
 /// How long goodbyes may take.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// Something is not as promised.
@@ -184,7 +186,7 @@ impl Run {
         away.lose().await;
         let missed = half + 1;
         self.speak(&members, 1, half..missed).await;
-        match self.come_back(&token, record.clone()).await {
+        match self.open_again(1, &token, record.clone()).await {
             Ok(back) => members.insert(0, back),
             // It is told as what it is: a session that ended.
             Err(why) => record.send_modify(|record| record.broken = Some(why)),
@@ -227,21 +229,24 @@ impl Run {
         Ok(())
     }
 
-    /// Tries again while there is time: a gateway that has just been lost may not take sessions at once.
-    async fn come_back(&self, token: &str, record: Arc<watch::Sender<Record>>) -> Result<Session, String> {
+    /// Another session of a member, in every room. Tries again while there is time: a gateway that cannot deliver right
+    /// now takes nobody.
+    async fn open_again(
+        &self,
+        which: usize,
+        token: &str,
+        record: Arc<watch::Sender<Record>>,
+    ) -> Result<Session, String> {
         let end = Instant::now() + self.settings.timeout;
         loop {
-            let why = match self.open(1, token, record.clone()).await {
+            let why = match self.open(which, token, record.clone()).await {
                 Ok(session) => match self.enter(&session).await {
                     Ok(()) => return Ok(session),
                     Err(why) => why,
                 },
                 Err(why) => why,
             };
-            if Instant::now() >= end {
-                return Err(why);
-            }
-            sleep(Duration::from_millis(100)).await;
+            timeout_at(end, sleep(REOPEN)).await.map_err(|_| why)?;
         }
     }
 
@@ -281,10 +286,7 @@ impl Run {
     /// The last member says a part of what it said again, in another session through the next gateway.
     async fn repeat(&mut self, session: &Session) {
         let member = usize::try_from(self.settings.members).expect("a u32 fits") - 1;
-        let again = match self.open(member + 1, &session.welcome.token, Arc::default()).await {
-            Ok(again) => self.enter(&again).await.map(|()| again),
-            Err(why) => Err(why),
-        };
+        let again = self.open_again(member + 1, &session.welcome.token, Arc::default()).await;
         let mine = format!("{}-{member}-", self.name);
         let n_rooms = self.history.rooms.len();
         let sends = self.history.sends.iter_mut().filter(|send| send.client_id.starts_with(&mine));

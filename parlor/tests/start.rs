@@ -64,6 +64,7 @@ fn a_port_in_use_is_one_line() {
 fn help_names_every_setting_with_its_variable() {
     let help = String::from_utf8(parlor(&["--help"]).stdout).unwrap();
     for name in [
+        "parlor verify",
         "--gateway-web-root",
         "PARLOR_GATEWAY_WEB_ROOT",
         "--room-service-redis-url",

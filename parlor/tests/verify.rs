@@ -6,10 +6,10 @@ use std::process::{Output, Stdio};
 use futures_util::{SinkExt as _, StreamExt as _};
 use proto::chat::v1::server_frame::Body as Heard;
 use serde_json::Value;
-use testkit::{Browser, free_port};
+use testkit::{Browser, Program, free_port};
 use tokio::{
     net::{TcpListener, TcpStream},
-    process::{Child, Command},
+    process::Command,
     task::JoinSet,
 };
 use tokio_tungstenite::{accept_async, connect_async, tungstenite::Message};
@@ -132,20 +132,22 @@ async fn members(browser: &mut Browser, count: u32) {
 /// A chat in one process.
 struct Parlor {
     address: String,
-    _process: Child,
+    _program: Program,
 }
 
 impl Parlor {
     async fn start() -> Self {
         let address = format!("127.0.0.1:{}", free_port());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_parlor"));
-        command.env_clear().args(["--gateway-listen", &address]).stderr(Stdio::null()).kill_on_drop(true);
-        for listener in ["gateway-admin-listen", "room-service-listen", "room-service-admin-listen"] {
-            command.arg(format!("--{listener}=127.0.0.1:0"));
-        }
-        // Whoever is gone here has said goodbye.
-        command.arg("--room-service-leave-grace=1h");
-        let parlor = Self { _process: command.spawn().unwrap(), address };
+        let flags = [
+            ["--gateway-listen", &address],
+            ["--gateway-admin-listen", "127.0.0.1:0"],
+            ["--room-service-listen", "127.0.0.1:0"],
+            ["--room-service-admin-listen", "127.0.0.1:0"],
+            // Whoever is gone here has said goodbye.
+            ["--room-service-leave-grace", "1h"],
+        ];
+        let program = Program::start(env!("CARGO_BIN_EXE_parlor"), flags.as_flattened());
+        let parlor = Self { _program: program, address };
         // As soon as it takes sessions.
         Browser::guest(&parlor.address).await.0.close().await;
         parlor
