@@ -264,8 +264,9 @@ impl Life {
                     Some(Ok(tungstenite::Message::Text(text))) => {
                         line.heard_at = Instant::now();
                         match serde_json::from_str::<ServerFrame>(&text) {
-                            Ok(ServerFrame { body: Some(Reply::Move(_)), .. }) => {
-                                if let Some(next) = self.move_elsewhere().await {
+                            Ok(ServerFrame { body: Some(Reply::Move(told)), .. }) => {
+                                let within = Duration::from_secs(told.within_seconds.into());
+                                if let Some(next) = self.move_elsewhere(within).await {
                                     let _ = line.goodbye().await;
                                     return End::Moved(next);
                                 }
@@ -290,13 +291,17 @@ impl Life {
     }
 
     /// A connection to another gateway, while the first one stands.
-    async fn move_elsewhere(&mut self) -> Option<Line> {
+    async fn move_elsewhere(&mut self, within: Duration) -> Option<Line> {
         let from = self.gateway;
-        for other in 1..self.plan.gateways.len() {
-            self.gateway = from + other;
-            if let Ok(Ok(line)) = timeout(PATIENCE, self.connect()).await {
-                return Some(line);
+        let end = Instant::now() + within;
+        while Instant::now() < end {
+            for other in 1..self.plan.gateways.len() {
+                self.gateway = from + other;
+                if let Ok(Ok(line)) = timeout(PATIENCE, self.connect()).await {
+                    return Some(line);
+                }
             }
+            sleep(RETRY_BEAT).await;
         }
         self.gateway = from;
         None
