@@ -266,6 +266,21 @@ async fn tls_is_for_those_who_know_the_authority() {
 }
 
 #[tokio::test]
+async fn the_nodes_of_a_cluster_are_trusted_by_the_name_in_the_url() {
+    let authority = Authority::new();
+    let cluster = RedisCluster::encrypted(&authority).await;
+    let mut world = World::open_trusting(&cluster.url(), Some(authority.file()), Ack::Primary);
+    world.is_ready().await;
+    // Nodes are announced by address, and their certificates are for a name.
+    for n in 0..9 {
+        let room = RoomId::parse(&format!("room-{n}")).unwrap();
+        world.store.subscribe(&room).await.unwrap();
+        world.hears_the_room(&room).await;
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_redis_that_pauses_answers_the_same_send_once() {
     let redis = RedisServer::start().await;
     let world = World::open(&redis.url(), Ack::Primary);

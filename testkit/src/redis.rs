@@ -50,16 +50,21 @@ impl RedisServer {
 
     /// One that is reached by TLS, with a certificate of `authority`.
     pub async fn encrypted(authority: &Authority) -> Self {
+        Self::encrypted_with(authority, &[]).await
+    }
+
+    pub(crate) async fn encrypted_with(authority: &Authority, settings: &[&str]) -> Self {
         let (certificate, key) = authority.issue();
         let tls_port = free_port();
-        let settings = [
+        let tls = [
             ("--tls-port", tls_port.to_string()),
             ("--tls-cert-file", certificate),
             ("--tls-key-file", key),
             ("--tls-ca-cert-file", authority.file().display().to_string()),
             ("--tls-auth-clients", "no".into()),
         ];
-        let settings = settings.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
+        let tls = tls.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+        let settings = settings.iter().map(ToString::to_string).chain(tls).collect();
         Self::launch(settings, None, Some(tls_port)).await
     }
 
@@ -80,6 +85,11 @@ impl RedisServer {
             Some(password) => format!("redis://:{password}@127.0.0.1:{}", self.port),
             None => format!("redis://127.0.0.1:{}", self.port),
         }
+    }
+
+    /// The port that its [`url`](Self::url) names.
+    pub(crate) fn public_port(&self) -> u16 {
+        self.tls_port.unwrap_or(self.port)
     }
 
     /// Its port, without TLS.

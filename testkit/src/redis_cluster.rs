@@ -1,6 +1,6 @@
 //! A private Redis Cluster of one test.
 
-use crate::{RedisServer, eventually, free_port};
+use crate::{Authority, RedisServer, eventually, free_port};
 
 /// The slots of the three primaries.
 const SLOTS: [(&str, &str); 3] = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
@@ -16,21 +16,38 @@ pub struct RedisCluster {
 impl RedisCluster {
     /// Starts it, and waits until every node agrees that it is whole.
     pub async fn start() -> Self {
+        Self::form(None).await
+    }
+
+    /// One whose nodes are reached by TLS, with certificates of `authority`.
+    pub async fn encrypted(authority: &Authority) -> Self {
+        Self::form(Some(authority)).await
+    }
+
+    async fn form(authority: Option<&Authority>) -> Self {
         let mut nodes = Vec::new();
         let mut ids = Vec::new();
         let buses: Vec<String> = (0..=SLOTS.len()).map(|_| free_port().to_string()).collect();
         for bus in &buses {
-            let node = RedisServer::with(&[
+            let encrypted = if authority.is_some() { "yes" } else { "no" };
+            let settings = [
                 "--cluster-enabled",
                 "yes",
                 "--cluster-node-timeout",
                 "2000",
                 "--cluster-port",
                 bus,
+                "--tls-cluster",
+                encrypted,
+                "--tls-replication",
+                encrypted,
                 "--repl-diskless-sync-delay",
                 "0",
-            ])
-            .await;
+            ];
+            let node = match authority {
+                Some(authority) => RedisServer::encrypted_with(authority, &settings).await,
+                None => RedisServer::with(&settings).await,
+            };
             ids.push(words(&node.ask(&["CLUSTER", "MYID"]).await)[0].to_owned());
             nodes.push(node);
         }
@@ -41,7 +58,7 @@ impl RedisCluster {
             ok(&cluster.nodes[n], &["CLUSTER", "ADDSLOTSRANGE", first, last]).await;
         }
         for (node, bus) in cluster.nodes.iter().zip(&buses).skip(1) {
-            let port = node.port().to_string();
+            let port = node.public_port().to_string();
             ok(&cluster.nodes[0], &["CLUSTER", "MEET", "127.0.0.1", &port, bus]).await;
         }
         let replica = cluster.nodes.last().expect("there is a replica");
@@ -67,9 +84,12 @@ impl RedisCluster {
 
     /// Where it is.
     pub fn url(&self) -> String {
-        let nodes: Vec<String> =
-            self.nodes[1..].iter().map(|node| format!("node=127.0.0.1:{}", node.port())).collect();
-        format!("redis-cluster://127.0.0.1:{}?{}", self.nodes[0].port(), nodes.join("&"))
+        // As one server would be: redis://host:port or rediss://host:port.
+        let nodes: Vec<String> = self.nodes.iter().map(RedisServer::url).collect();
+        let hosts: Vec<&str> =
+            nodes.iter().filter_map(|url| url.split_once("://")).map(|(_, host)| host).collect();
+        let scheme = if nodes[0].starts_with("rediss") { "rediss-cluster" } else { "redis-cluster" };
+        format!("{scheme}://{}?node={}", hosts[0], hosts[1..].join("&node="))
     }
 
     /// Forgets all keys.

@@ -16,8 +16,8 @@ use fred::{
     types::{
         Builder, RespVersion,
         config::{
-            Config, ReconnectError, ReconnectPolicy, TcpConfig, TlsConfig, TlsConnector, TlsHostMapping,
-            UnresponsiveConfig,
+            Config, HostMapping, ReconnectError, ReconnectPolicy, TcpConfig, TlsConfig, TlsConnector,
+            TlsHostMapping, UnresponsiveConfig,
         },
     },
 };
@@ -64,17 +64,28 @@ pub(super) fn certificates(ca: &Path) -> Result<Vec<CertificateDer<'static>>, St
 pub(super) fn config(url: &str, ca: Option<&Path>) -> Result<Config, String> {
     let (mut config, tls) = parse(url)?;
     if tls {
-        // Nodes of a cluster are announced by address. Where the URL has a name, their certificates have it too.
-        let by_name = config.server.hosts().iter().all(|server| server.host.parse::<IpAddr>().is_err());
+        let mut hosts = config.server.hosts().into_iter().map(|server| server.host.to_string());
+        let name = hosts.find(|host| host.parse::<IpAddr>().is_err());
         config.tls = Some(TlsConfig {
             connector: connector(ca)?,
-            hostnames: if by_name { TlsHostMapping::DefaultHost } else { TlsHostMapping::None },
+            hostnames: name
+                .map_or(TlsHostMapping::None, |name| TlsHostMapping::Custom(Arc::new(Named(name)))),
         });
     }
     config.version = RespVersion::RESP3;
     // Redis may come later than we do.
     config.fail_fast = false;
     Ok(config)
+}
+
+/// The name in the URL of a cluster. Nodes are announced by address, while their certificates are for a name.
+#[derive(Debug)]
+struct Named(String);
+
+impl HostMapping for Named {
+    fn map(&self, _ip: &IpAddr, _default_host: &str) -> Option<String> {
+        Some(self.0.clone())
+    }
 }
 
 fn connector(ca: Option<&Path>) -> Result<TlsConnector, String> {

@@ -171,12 +171,11 @@ impl Watched {
         }
     }
 
-    /// What each server that it is connected to says of itself.
+    /// What each server that commands go to says of itself.
     async fn ask(&self) -> Result<Vec<Info>, Error> {
-        let servers = if self.client.is_clustered() {
-            self.client.active_connections().into_iter().map(Some).collect()
-        } else {
-            vec![None]
+        let servers = match self.client.cached_cluster_state() {
+            Some(cluster) => cluster.unique_primary_nodes().into_iter().map(Some).collect(),
+            None => vec![None],
         };
         try_join_all(servers.into_iter().map(|cluster_node| async {
             let options = Options { cluster_node, timeout: Some(ANSWER), ..Options::default() };
@@ -238,13 +237,11 @@ impl Info {
 /// A key for each server that takes writes.
 fn probes(client: &Client) -> Vec<String> {
     let (name, _) = PROBE;
-    let Some(state) = client.is_clustered().then(|| client.cached_cluster_state()).flatten() else {
-        return vec![name.to_owned()];
-    };
-    let mut nodes = state.unique_primary_nodes();
+    let Some(cluster) = client.cached_cluster_state() else { return vec![name.to_owned()] };
+    let mut nodes = cluster.unique_primary_nodes();
     let mut probes = Vec::new();
     for key in (0..PROBES).map(|n| format!("{name}:{n}")) {
-        let owner = state.get_server(redis_keyslot(key.as_bytes()));
+        let owner = cluster.get_server(redis_keyslot(key.as_bytes()));
         if let Some(found) = nodes.iter().position(|node| Some(node) == owner) {
             nodes.swap_remove(found);
             probes.push(key);
