@@ -253,21 +253,32 @@ async fn a_user_who_may_do_what_the_readme_says_and_no_more_is_enough() {
 
 #[tokio::test]
 async fn tls_is_for_those_who_know_the_authority() {
-    let authority = Authority::new();
+    let authority = Authority::of("localhost");
     let redis = RedisServer::encrypted(&authority).await;
     let world = World::open_trusting(&redis.url(), Some(authority.file()), Ack::Primary);
     world.is_ready().await;
     world.say("c1").await.unwrap();
     world.end().await;
-    let stranger = World::open_trusting(&redis.url(), Some(Authority::new().file()), Ack::Primary);
+    let stranger = World::open_trusting(&redis.url(), Some(Authority::of("localhost").file()), Ack::Primary);
     stranger.is_unready("its certificate comes from nobody who is trusted here").await;
     assert!(matches!(stranger.say("c2").await, Err(StoreError::Unavailable(_))));
     stranger.end().await;
 }
 
 #[tokio::test]
+async fn sentinels_and_the_primary_that_they_announce_are_reached_by_tls() {
+    let authority = Authority::of("127.0.0.1");
+    let redis = RedisSentinels::encrypted(1, &authority).await;
+    let mut world = World::open_trusting(&redis.url(), Some(authority.file()), Ack::Primary);
+    world.is_ready().await;
+    world.store.subscribe(&lobby()).await.unwrap();
+    world.hears_the_room(&lobby()).await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn the_nodes_of_a_cluster_are_trusted_by_the_name_in_the_url() {
-    let authority = Authority::new();
+    let authority = Authority::of("localhost");
     let cluster = RedisCluster::encrypted(&authority).await;
     let mut world = World::open_trusting(&cluster.url(), Some(authority.file()), Ack::Primary);
     world.is_ready().await;

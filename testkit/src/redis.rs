@@ -4,6 +4,7 @@ use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -158,16 +159,18 @@ impl RedisServer {
     }
 }
 
-/// Issues certificates for localhost; trusted by whoever is given its file, which ends with it.
+/// Issues certificates; trusted by whoever is given its file, which ends with it.
 #[derive(Debug)]
 pub struct Authority {
+    names: Vec<String>,
+    issued: AtomicUsize,
     folder: TempDir,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    /// A new one, unknown to everyone.
-    pub fn new() -> Self {
+    /// A new one, unknown to everyone. It issues certificates for `name`.
+    pub fn of(name: &str) -> Self {
         let (folder, key) = (TempDir::new().unwrap(), KeyPair::generate().unwrap());
         let mut params = CertificateParams::default();
         // Authorities are told apart by their names.
@@ -175,7 +178,12 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key).unwrap();
         std::fs::write(folder.path().join("authority.pem"), certificate.pem()).unwrap();
-        Self { folder, issuer: Issuer::new(params, key) }
+        Self {
+            names: vec![name.to_owned()],
+            issued: AtomicUsize::new(0),
+            folder,
+            issuer: Issuer::new(params, key),
+        }
     }
 
     /// Its own certificate, as PEM.
@@ -183,23 +191,18 @@ impl Authority {
         self.folder.path().join("authority.pem")
     }
 
-    /// A certificate and its key: the names of their files.
-    fn issue(&self) -> (String, String) {
+    /// A certificate and its key: the names of their files, which nobody else reads.
+    pub(crate) fn issue(&self) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let params = CertificateParams::new(self.names.clone()).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let keep = |name: &str, pem: String| {
-            let file = self.folder.path().join(name);
+        let n = self.issued.fetch_add(1, Ordering::Relaxed);
+        let keep = |kind: &str, pem: String| {
+            let file = self.folder.path().join(format!("{n}.{kind}"));
             std::fs::write(&file, pem).unwrap();
             file.display().to_string()
         };
-        (keep("server.pem", certificate.pem()), keep("server.key", key.serialize_pem()))
-    }
-}
-
-impl Default for Authority {
-    fn default() -> Self {
-        Self::new()
+        (keep("pem", certificate.pem()), keep("key", key.serialize_pem()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{path::Path, process::Stdio};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::{RedisServer, eventually, free_port, redis::ask};
+use crate::{Authority, RedisServer, eventually, free_port, redis::ask};
 
 /// What the Sentinels call the servers.
 const SERVICE: &str = "parlor";
@@ -18,6 +18,7 @@ pub struct RedisSentinels {
     /// The first one is the primary, to begin with.
     pub servers: Vec<RedisServer>,
     ports: Vec<u16>,
+    tls_ports: Option<Vec<u16>>,
     _sentinels: Vec<Child>,
     _folder: TempDir,
 }
@@ -25,16 +26,45 @@ pub struct RedisSentinels {
 impl RedisSentinels {
     /// Starts them, and waits until each knows the others.
     pub async fn start(replicas: usize) -> Self {
-        let mut servers = vec![RedisServer::with(&["--repl-diskless-sync-delay", "0"]).await];
-        let primary = servers[0].port().to_string();
+        Self::watch(replicas, None).await
+    }
+
+    /// All reached by TLS, with certificates of `authority`.
+    pub async fn encrypted(replicas: usize, authority: &Authority) -> Self {
+        Self::watch(replicas, Some(authority)).await
+    }
+
+    async fn watch(replicas: usize, authority: Option<&Authority>) -> Self {
+        let launch = async |settings: &[&str]| match authority {
+            Some(authority) => {
+                RedisServer::encrypted_with(authority, &[settings, &["--tls-replication", "yes"]].concat())
+                    .await
+            }
+            None => RedisServer::with(settings).await,
+        };
+        let mut servers = vec![launch(&["--repl-diskless-sync-delay", "0"]).await];
+        let primary = servers[0].public_port().to_string();
         for _ in 0..replicas {
-            let replica = ["--replicaof", &format!("127.0.0.1 {primary}"), "--repl-diskless-sync-delay", "0"];
-            servers.push(RedisServer::with(&replica).await);
+            let replicaof = format!("127.0.0.1 {primary}");
+            servers.push(launch(&["--replicaof", &replicaof, "--repl-diskless-sync-delay", "0"]).await);
         }
         let folder = TempDir::new().unwrap();
         let ports: Vec<u16> = (0..SENTINELS).map(|_| free_port()).collect();
-        let sentinels = ports.iter().map(|port| spawn(*port, &primary, folder.path())).collect();
-        let all = Self { servers, ports, _sentinels: sentinels, _folder: folder };
+        let tls_ports: Option<Vec<u16>> = authority.map(|_| ports.iter().map(|_| free_port()).collect());
+        let sentinels = (0..SENTINELS).map(|n| {
+            let tls = tls_ports.as_ref().zip(authority).map(|(ports, authority)| {
+                let (certificate, key) = authority.issue();
+                format!(
+                    "tls-port {}\ntls-replication yes\ntls-auth-clients no\ntls-cert-file {certificate}\n\
+                     tls-key-file {key}\ntls-ca-cert-file {}\n",
+                    ports[n],
+                    authority.file().display()
+                )
+            });
+            spawn(ports[n], &primary, folder.path(), &tls.unwrap_or_default())
+        });
+        let sentinels = sentinels.collect();
+        let all = Self { servers, ports, tls_ports, _sentinels: sentinels, _folder: folder };
         for server in &all.servers[1..] {
             eventually("a replica is in step", async || {
                 server.ask(&["INFO", "replication"]).await.contains("master_link_status:up").then_some(())
@@ -57,10 +87,12 @@ impl RedisSentinels {
 
     /// Where to ask for the primary.
     pub fn url(&self) -> String {
-        let nodes: Vec<String> =
-            self.ports[1..].iter().map(|port| format!("node=127.0.0.1:{port}")).collect();
-        let nodes = nodes.join("&");
-        format!("redis-sentinel://127.0.0.1:{}/0?sentinelServiceName={SERVICE}&{nodes}", self.ports[0])
+        let (scheme, ports) = match &self.tls_ports {
+            Some(ports) => ("rediss-sentinel", ports),
+            None => ("redis-sentinel", &self.ports),
+        };
+        let hosts: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        format!("{scheme}://{}/0?sentinelServiceName={SERVICE}&node={}", hosts[0], hosts[1..].join("&node="))
     }
 
     /// Which of the servers the Sentinels call the primary.
@@ -68,19 +100,19 @@ impl RedisSentinels {
         eventually("a Sentinel names the primary", async || {
             let answer = ask(self.ports[0], None, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE]).await?;
             let port: u16 = answer.lines().last()?.parse().ok()?;
-            self.servers.iter().find(|server| server.port() == port)
+            self.servers.iter().find(|server| server.public_port() == port)
         })
         .await
     }
 }
 
-fn spawn(port: u16, primary: &str, folder: &Path) -> Child {
+fn spawn(port: u16, primary: &str, folder: &Path, tls: &str) -> Child {
     let file = folder.join(format!("{port}.conf"));
     let settings = format!(
         "port {port}\nbind 127.0.0.1\ndir {}\n\
          sentinel monitor {SERVICE} 127.0.0.1 {primary} 2\n\
          sentinel down-after-milliseconds {SERVICE} 1500\n\
-         sentinel failover-timeout {SERVICE} 5000\n",
+         sentinel failover-timeout {SERVICE} 5000\n{tls}",
         folder.display()
     );
     std::fs::write(&file, settings).unwrap();
