@@ -323,6 +323,10 @@ async fn with_ack_replica_a_message_is_sent_once_a_replica_has_it() {
     assert!(replica.ask(&["ZCARD", "chat:{lobby}:messages"]).await.starts_with(":1"));
     replica.pause().await;
     world.is_away("c2").await;
+    // On whichever connection.
+    for _ in 0..3 {
+        assert!(matches!(world.say("c2").await, Err(StoreError::Unavailable(_))), "a repeat waits too");
+    }
     replica.resume().await;
     let second = world.said("c2").await;
     assert!(second.repeated);

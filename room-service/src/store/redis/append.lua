@@ -14,6 +14,8 @@ if answered then
   if still and string.find(still, '"id":"' .. first_id .. '"', 1, true) then
     first_epoch = epoch
   end
+  -- Something that replicas and disks are told of, so that who waits for them waits for all that came before it too.
+  redis.call('PEXPIRE', KEYS[5], redis.call('PTTL', KEYS[5]))
   return { first_epoch, tonumber(first_seq), first_id, tonumber(first_at), 1 }
 end
 
