@@ -4,6 +4,7 @@
 //! holds the edge's stream renews one lease for all of its sessions, so heartbeats cost O(edges).
 
 use std::{
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -41,6 +42,9 @@ pub(crate) struct Edge {
     _renewing: DropGuard,
 }
 
+/// Sessions that the store has in a room, and that the room does not know.
+type Suspects = HashSet<(RoomId, SessionName)>;
+
 impl Presence {
     pub(crate) fn start(
         store: Arc<dyn Store>,
@@ -65,6 +69,8 @@ impl Presence {
         let presence = self.clone();
         self.tasks.spawn("lease", async move {
             let mut held = held;
+            let mut suspects = HashSet::new();
+            let mut audited_at = Instant::now();
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -80,9 +86,39 @@ impl Presence {
                     Ok(_) => held = true,
                     Err(_) => presence.grant_amnesty(),
                 }
+                // Longer than a grace, and than anything that is half-way.
+                if audited_at.elapsed() >= presence.lease_ttl + presence.leave_grace {
+                    audited_at = Instant::now();
+                    suspects = presence.audit(&edge.id, suspects).await;
+                }
             }
         });
         edge
+    }
+
+    /// Takes out the sessions of `edge` that the store has and no room here knows, for the second time in a row: a join
+    /// may have been done long after it was given up, and its session be gone. Returns those of the first time.
+    async fn audit(self: &Arc<Self>, edge: &EdgeId, suspects: Suspects) -> Suspects {
+        let Ok(stored) = self.store.sessions(edge).await else { return suspects };
+        let mut rooms: HashMap<RoomId, Vec<SessionName>> = HashMap::new();
+        for (room, session) in stored {
+            rooms.entry(room).or_default().push(session);
+        }
+        let mut unknown = Suspects::new();
+        for (room, sessions) in rooms {
+            // A room that is being opened does not know yet.
+            let Some(seated) = self.rooms.seated(&room).await else { continue };
+            for session in sessions.into_iter().filter(|session| !seated.contains(session)) {
+                let suspect = (room.clone(), session);
+                if suspects.contains(&suspect) {
+                    metrics::counter!("parlor_room_service_stray_sessions_total").increment(1);
+                    self.gone(edge.clone(), suspect.1, vec![suspect.0], true);
+                } else {
+                    unknown.insert(suspect);
+                }
+            }
+        }
+        unknown
     }
 
     async fn renew(&self, edge: &EdgeId) -> Result<Lease, StoreError> {
@@ -116,7 +152,7 @@ impl Presence {
     }
 
     /// Takes a session out of a room, however often the store must be asked.
-    pub(crate) async fn leave(&self, room: &RoomId, session: &SessionName, edge: &EdgeId) {
+    async fn leave(&self, room: &RoomId, session: &SessionName, edge: &EdgeId) {
         let (mut wait, longest) = LEAVE_RETRY;
         while let Err(error) = self.store.leave(room, session, edge).await {
             tracing::debug!(%room, %error, "a leave has to wait");
@@ -173,39 +209,107 @@ impl Edge {
 
 #[cfg(test)]
 mod tests {
-    use proto::chat::v1::Member;
+    use proto::chat::v1::{Head, Member, Position, ServerFrame};
 
     use super::*;
     use crate::{
-        room::Limits,
+        room::{Command, Ear, Limits, Listener},
+        rooms::RoomGuard,
         store::{ScriptedStore, Seat},
     };
 
     const TTL: Duration = Duration::from_secs(15);
 
+    /// A room service's presence, and one edge with a lease.
+    struct Stage {
+        store: Arc<ScriptedStore>,
+        rooms: Arc<Rooms>,
+        edge: Arc<Edge>,
+        lobby: RoomId,
+        tasks: Tasks,
+    }
+
+    impl Stage {
+        async fn set() -> Self {
+            let (store, feed) = ScriptedStore::new();
+            let (store, tasks) = (Arc::new(store), Tasks::default());
+            let rooms = Rooms::start(store.clone(), feed, Limits { page: 100, max_open: 10 }, &tasks);
+            let presence = Presence::start(store.clone(), rooms.clone(), TTL, Duration::from_secs(5), &tasks);
+            let edge = presence.hold(EdgeId("e_1".to_owned())).await;
+            Self { store, rooms, edge, lobby: RoomId::parse("lobby").unwrap(), tasks }
+        }
+
+        /// A session in the store.
+        async fn join(&self, name: &str) -> Seat {
+            let seat = Seat {
+                session: SessionName(format!("s_{name}")),
+                member: Member { id: name.to_owned(), ..Member::default() },
+                edge: self.edge.id.clone(),
+            };
+            self.store.note_room(&self.edge.id, &self.lobby).await.unwrap();
+            self.store.join(&self.lobby, &seat).await.unwrap();
+            seat
+        }
+
+        /// A session in the store and in the room, as long as the guard lives.
+        async fn enter(&self, name: &str) -> (SessionName, RoomGuard) {
+            let seat = self.join(name).await;
+            let session = seat.session.clone();
+            let guard = self.rooms.reenter(&self.lobby);
+            let ear = Ear { id: 1, listener: Arc::new(Nobody) };
+            guard.send(Command::Replay { ear, seats: vec![seat], since: Position::default() }).await;
+            (session, guard)
+        }
+
+        async fn sessions(&self) -> Vec<SessionName> {
+            let sessions = self.store.sessions(&self.edge.id).await.unwrap();
+            sessions.into_iter().map(|(_, session)| session).collect()
+        }
+
+        async fn end(self) {
+            assert!(self.tasks.finish(Duration::from_secs(1)).await);
+        }
+    }
+
+    /// Hears nothing.
+    struct Nobody;
+
+    impl Listener for Nobody {
+        fn reply(&self, _: u64, _: ServerFrame, _: Option<Position>) {}
+        fn event(&self, _: &RoomId, _: &ServerFrame, _: Option<&Position>) {}
+        fn head(&self, _: &RoomId, _: Head) {}
+        fn catches_up(&self) -> bool {
+            true
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_lives_is_not_reaped_though_leases_could_not_be_renewed() {
-        let (store, feed) = ScriptedStore::new();
-        let (store, tasks) = (Arc::new(store), Tasks::default());
-        let rooms = Rooms::start(store.clone(), feed, Limits { page: 100, max_open: 10 }, &tasks);
-        let presence = Presence::start(store.clone(), rooms, TTL, Duration::from_secs(5), &tasks);
-        let edge = presence.hold(EdgeId("e_1".to_owned())).await;
-        let lobby = RoomId::parse("lobby").unwrap();
-        let member = Member { id: "ada".to_owned(), ..Member::default() };
-        let seat = Seat { session: SessionName("s_1".to_owned()), member, edge: edge.id.clone() };
-        edge.note(&lobby).await.unwrap();
-        store.join(&lobby, &seat).await.unwrap();
+        let stage = Stage::set().await;
+        let (ada, _guard) = stage.enter("ada").await;
         // Longer than a lease, so that the store takes the edge for dead.
-        store.is_away(true);
+        stage.store.is_away(true);
         sleep(4 * TTL).await;
-        store.is_away(false);
-        store.calls();
+        stage.store.is_away(false);
+        stage.store.calls();
         sleep(TTL / 2).await;
-        let calls = store.calls();
+        let calls = stage.store.calls();
         assert!(calls.contains(&"renew") && !calls.contains(&"reap"), "{calls:?}");
         sleep(2 * TTL).await;
-        assert!(store.calls().contains(&"reap"), "the reaper is back");
-        assert_eq!(store.sessions(&edge.id).await.unwrap(), [(lobby, seat.session)]);
-        assert!(tasks.finish(Duration::from_secs(1)).await);
+        assert!(stage.store.calls().contains(&"reap"), "the reaper is back");
+        assert_eq!(stage.sessions().await, [ada]);
+        stage.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_no_room_knows_is_taken_out_and_one_that_is_there_is_not() {
+        let stage = Stage::set().await;
+        let (ada, _guard) = stage.enter("ada").await;
+        stage.join("late").await;
+        sleep(TTL).await;
+        assert_eq!(stage.sessions().await.len(), 2, "it may be on its way still");
+        sleep(4 * TTL).await;
+        assert_eq!(stage.sessions().await, [ada]);
+        stage.end().await;
     }
 }

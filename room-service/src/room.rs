@@ -7,7 +7,7 @@
 //! **Invariant:** `head` is the newest message that was handed to every listener, and the tail ends with it.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -85,6 +85,8 @@ pub(crate) enum Command {
     Leave { ear: ListenerId, session: SessionName, done: Option<oneshot::Sender<()>> },
     /// Messages before a number, if the tail has them all.
     History { before: u32, limit: u32, done: oneshot::Sender<Option<(String, Vec<Message>)>> },
+    /// Which sessions are here.
+    Seated(oneshot::Sender<HashSet<SessionName>>),
     /// A page of the roster.
     Members { after: String, limit: usize, done: oneshot::Sender<MembersPage> },
 }
@@ -132,6 +134,14 @@ pub(crate) struct Room {
     behind: bool,
     /// The roster was behind the store's at the last beacon already.
     roster_suspect: Option<u64>,
+    /// Replays that the store could not answer. Their sessions come in when it can: they would not notice a hole.
+    unreplayed: Vec<Replay>,
+}
+
+struct Replay {
+    ear: Ear,
+    seats: Vec<Seat>,
+    since: Position,
 }
 
 impl Room {
@@ -150,6 +160,7 @@ impl Room {
                 present: HashMap::new(),
                 behind: false,
                 roster_suspect: None,
+                unreplayed: Vec::new(),
             }),
             Err(error) => {
                 store.unsubscribe(&id).await;
@@ -211,8 +222,11 @@ impl Room {
             Command::Reassert(ear) => self.put_sessions_back(ear).await,
             Command::Beacon(standing) => self.compare(standing).await,
             Command::Join(join) => self.join(*join).await,
-            Command::Replay { ear, seats, since } => self.replay(ear, seats, since).await,
+            Command::Replay { ear, seats, since } => self.replay(Replay { ear, seats, since }).await,
             Command::Leave { ear, session, done } => {
+                for replay in &mut self.unreplayed {
+                    replay.seats.retain(|seat| seat.session != session);
+                }
                 if let Some(present) = self.present.get_mut(&ear) {
                     present.seats.remove(&session);
                     if present.seats.is_empty() {
@@ -227,6 +241,10 @@ impl Room {
             Command::History { before, limit, done } => {
                 // Whoever asked may have gone meanwhile.
                 let _ = done.send(self.recent(before, limit).map(|messages| (self.epoch.clone(), messages)));
+            }
+            Command::Seated(done) => {
+                let seated = self.present.values().flat_map(|present| present.seats.keys().cloned());
+                let _ = done.send(seated.collect());
             }
             Command::Members { after, limit, done } => {
                 let _ = done.send(MembersPage {
@@ -364,6 +382,11 @@ impl Room {
         } else {
             self.roster_suspect = Some(self.roster.version());
         }
+        if !self.behind {
+            for replay in std::mem::take(&mut self.unreplayed) {
+                self.replay(replay).await;
+            }
+        }
         let head = Head { room: self.id.to_string(), epoch: standing.epoch, seq: standing.head };
         for present in self.present.values() {
             present.listener.head(&self.id, head.clone());
@@ -403,10 +426,12 @@ impl Room {
         let joined = Joined { head: told.seq, ..self.joined(resumed, messages, Some(&join.seat.member)) };
         let frame = ServerFrame::reply(join.frame_id, Body::Joined(joined));
         join.ear.listener.reply(join.session, frame, Some(self.position()));
-        if !join.ear.listener.catches_up() {
-            self.tell_again(&*join.ear.listener, told, usize::MAX).await;
+        let rest = Replay { ear: join.ear, seats: vec![join.seat], since: told };
+        if rest.ear.listener.catches_up() {
+            self.seat(rest.ear, rest.seats);
+        } else {
+            self.tell_and_seat(rest, usize::MAX).await;
         }
-        self.seat(join.ear, [join.seat]);
         let _ = join.done.send(Ok(()));
     }
 
@@ -440,29 +465,45 @@ impl Room {
         messages
     }
 
-    /// Tells one listener what came after `since`, as events, in at most so many chunks.
-    async fn tell_again(&mut self, listener: &dyn Listener, mut since: Position, chunks: usize) {
-        for _ in 0..chunks {
-            if since.seq == self.head && since.epoch == self.epoch {
-                return;
-            }
-            match self.missed(Some(&since)).await {
-                Ok((true, messages)) => {
-                    let Some(last) = messages.last() else { return };
-                    since = place(last);
-                    for message in messages {
-                        listener.event(&self.id, &ServerFrame::event(Body::Message(message)), None);
-                    }
-                }
-                Ok((false, messages)) => {
-                    let joined = self.joined(false, messages, None);
-                    let frame = ServerFrame::event(Body::Joined(joined));
-                    return listener.event(&self.id, &frame, Some(&self.position()));
-                }
-                // What is missing shows at the next beacon, and is asked for again.
-                Err(error) => return self.fall_behind(&error),
+    /// Tells what came after the position, in at most so many chunks, and lets its sessions in: whether it was told. If
+    /// the store cannot be read, both wait for the next beacon.
+    async fn tell_and_seat(&mut self, mut replay: Replay, chunks: usize) -> bool {
+        let told = self.tell_again(&*replay.ear.listener, &mut replay.since, chunks).await;
+        match told {
+            Ok(()) => self.seat(replay.ear, replay.seats),
+            Err(ref error) => {
+                self.fall_behind(error);
+                self.unreplayed.push(replay);
             }
         }
+        told.is_ok()
+    }
+
+    /// Tells one listener what came after `since`, as events, and moves it there.
+    async fn tell_again(
+        &mut self,
+        listener: &dyn Listener,
+        since: &mut Position,
+        chunks: usize,
+    ) -> Result<(), StoreError> {
+        for _ in 0..chunks {
+            if since.seq == self.head && since.epoch == self.epoch {
+                break;
+            }
+            let (resumed, messages) = self.missed(Some(since)).await?;
+            if !resumed {
+                let joined = self.joined(false, messages, None);
+                let frame = ServerFrame::event(Body::Joined(joined));
+                listener.event(&self.id, &frame, Some(&self.position()));
+                break;
+            }
+            let Some(last) = messages.last() else { break };
+            *since = place(last);
+            for message in messages {
+                listener.event(&self.id, &ServerFrame::event(Body::Message(message)), None);
+            }
+        }
+        Ok(())
     }
 
     /// What came after `since`, if the tail alone can prove it.
@@ -486,8 +527,11 @@ impl Room {
         Some(self.tail.iter().filter(|message| (first..=last).contains(&message.seq)).cloned().collect())
     }
 
-    async fn replay(&mut self, ear: Ear, seats: Vec<Seat>, since: Position) {
-        self.tell_again(&*ear.listener, since, REPLAY_CHUNKS).await;
+    async fn replay(&mut self, replay: Replay) {
+        let listener = replay.ear.listener.clone();
+        if !self.tell_and_seat(replay, REPLAY_CHUNKS).await {
+            return;
+        }
         // Who came while nobody told this Link. Who went shows in the count.
         let presence = Presence {
             room: self.id.to_string(),
@@ -495,8 +539,7 @@ impl Room {
             left: Vec::new(),
             member_count: self.roster.count(),
         };
-        ear.listener.event(&self.id, &ServerFrame::event(Body::Presence(presence)), None);
-        self.seat(ear, seats);
+        listener.event(&self.id, &ServerFrame::event(Body::Presence(presence)), None);
     }
 
     fn seat(&mut self, ear: Ear, seats: impl IntoIterator<Item = Seat>) {

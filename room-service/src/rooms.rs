@@ -2,17 +2,17 @@
 //! with the store every few seconds.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use futures_util::{StreamExt as _, stream};
 use runtime::Tasks;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    ids::RoomId,
+    ids::{RoomId, SessionName},
     refusal::Refusal,
     room::{Command, Inbox, LINGER, Limits, ListenerId, Room},
     store::{Feed, Heard, Store},
@@ -89,6 +89,15 @@ impl Rooms {
     /// The last probe that came the way of what rooms hear; 0 before the first.
     pub(crate) fn probed(&self) -> watch::Receiver<u64> {
         self.probed.subscribe()
+    }
+
+    /// Which sessions are in the room here; nothing if it is being opened.
+    pub(crate) async fn seated(&self, room: &RoomId) -> Option<HashSet<SessionName>> {
+        let inbox = self.lock().get(room).map(|entry| entry.inbox.clone());
+        let Some(inbox) = inbox else { return Some(HashSet::new()) };
+        let (done, seated) = oneshot::channel();
+        inbox.commands.send(Command::Seated(done)).await.ok()?;
+        seated.await.ok()
     }
 
     /// The store may have forgotten the sessions of one listener, or of all.

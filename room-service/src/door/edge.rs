@@ -105,7 +105,7 @@ struct Link {
     names: HashMap<u64, SessionName>,
     /// The seats of replayed sessions, until their rooms are replayed.
     replayed: HashMap<RoomId, Vec<Seat>>,
-    /// Which rooms the replayed sessions said that they are in, until the first frame after the replay.
+    /// Which rooms the replayed sessions said that they are in, of those that have said nothing since.
     replayed_rooms: HashMap<SessionName, HashSet<RoomId>>,
     /// What the store thinks is here was not compared yet with what is.
     unreconciled: bool,
@@ -150,7 +150,9 @@ impl Link {
             // A Link is opened once.
             Up::Open(_) => {}
             Up::Frame(frame) => {
-                self.replayed_rooms.clear();
+                if let Some(name) = self.names.get(&frame.session) {
+                    self.replayed_rooms.remove(name);
+                }
                 let Some(said) = frame.frame else { return };
                 let line = match self.lines.get(&frame.session) {
                     Some(line) => line.clone(),
@@ -231,7 +233,7 @@ impl Link {
                 self.service.presence.gone(edge.clone(), session, vec![room], false);
             } else if self.replayed_rooms.get(&session).is_some_and(|rooms| !rooms.contains(&room)) {
                 // Joined by a room service that died before it could say so. The client knows nothing of it.
-                self.service.presence.leave(&room, &session, edge).await;
+                self.service.presence.gone(edge.clone(), session, vec![room], true);
             }
         }
         self.unreconciled = false;

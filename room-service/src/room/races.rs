@@ -152,6 +152,38 @@ async fn what_is_said_while_a_link_is_replayed_is_told_once_and_in_order() {
 }
 
 #[tokio::test]
+async fn a_replay_that_the_store_could_not_answer_is_told_before_what_follows_it() {
+    let mut stage = Stage::with_messages(300).await;
+    let since = Position { epoch: stage.room.epoch.clone(), seq: 10, id: String::new() };
+    stage.store.refuse_resume();
+    let ear = stage.ear();
+    stage.room.obey(Command::Replay { ear, seats: vec![seat()], since }).await;
+    stage.say("later").await;
+    stage.hear().await;
+    assert_eq!(stage.recorder.told(), [], "it would be a hole");
+    let standing = stage.store.standing(&lobby()).await.unwrap();
+    stage.room.obey(Command::Beacon(standing)).await;
+    stage.say("last").await;
+    stage.hear().await;
+    assert_eq!(stage.recorder.told(), messages(11..=302));
+}
+
+#[tokio::test]
+async fn who_left_before_their_replay_could_be_told_is_not_let_in() {
+    let mut stage = Stage::with_messages(300).await;
+    let since = Position { epoch: stage.room.epoch.clone(), seq: 10, id: String::new() };
+    stage.store.refuse_resume();
+    let ear = stage.ear();
+    stage.room.obey(Command::Replay { ear, seats: vec![seat()], since }).await;
+    stage.room.obey(Command::Leave { ear: 1, session: seat().session, done: None }).await;
+    let standing = stage.store.standing(&lobby()).await.unwrap();
+    stage.room.obey(Command::Beacon(standing)).await;
+    let (done, seated) = oneshot::channel();
+    stage.room.obey(Command::Seated(done)).await;
+    assert!(seated.await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn who_comes_back_while_something_is_said_hears_it_once() {
     let mut stage = Stage::with_messages(300).await;
     let since = Position { epoch: stage.room.epoch.clone(), seq: 295, id: String::new() };

@@ -41,6 +41,7 @@ use fred::{
     },
     types::{Expiration, FromValue, SetOptions, Value, scripts::Script},
 };
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use proto::{
     Timestamp,
     chat::v1::{Member, Message, Position, Typing},
@@ -63,6 +64,8 @@ use crate::ids::{EdgeId, RoomId, SessionName, draw};
 
 /// How long the last probe of a room service that ended is kept.
 const PROBE_TTL: Duration = Duration::from_mins(1);
+/// How many rooms of an edge are asked for their sessions at once.
+const ROOMS_AT_ONCE: usize = 64;
 /// How many sessions one script removes at most; other scripts wait meanwhile.
 const REAP_BATCH: u32 = 200;
 
@@ -406,16 +409,17 @@ impl Store for RedisStore {
     }
 
     async fn sessions(&self, edge: &EdgeId) -> Result<Vec<(RoomId, SessionName)>, StoreError> {
-        let mut sessions = Vec::new();
-        for room in self.rooms_of(edge).await? {
+        let rooms = self.rooms_of(edge).await?;
+        let sessions = stream::iter(rooms).map(|room| async move {
             let here: Vec<String> = self
                 .client
                 .smembers(edge_sessions_key(&room, edge))
                 .await
                 .map_err(|error| translate(&error))?;
-            sessions.extend(here.into_iter().map(|session| (room.clone(), SessionName(session))));
-        }
-        Ok(sessions)
+            Ok(here.into_iter().map(|session| (room.clone(), SessionName(session))).collect::<Vec<_>>())
+        });
+        let sessions: Vec<_> = sessions.buffer_unordered(ROOMS_AT_ONCE).try_collect().await?;
+        Ok(sessions.concat())
     }
 
     async fn reap(&self, ttl: Duration) -> Result<u64, StoreError> {

@@ -26,7 +26,7 @@ pub(crate) struct ScriptedStore {
 struct Script {
     said_before_snapshot: VecDeque<Draft>,
     said_before_resume: VecDeque<Draft>,
-    resumes: VecDeque<Resume>,
+    resumes: VecDeque<Result<Resume, StoreError>>,
     away: bool,
     calls: Vec<&'static str>,
     reads: usize,
@@ -50,7 +50,12 @@ impl ScriptedStore {
 
     /// Answers the next resume with this.
     pub(crate) fn answer_resume(&self, resume: Resume) {
-        self.script().resumes.push_back(resume);
+        self.script().resumes.push_back(Ok(resume));
+    }
+
+    /// Cannot be reached at the next resume.
+    pub(crate) fn refuse_resume(&self) {
+        self.script().resumes.push_back(Err(StoreError::Unavailable("refused".to_owned())));
     }
 
     /// Whether it can be reached.
@@ -113,7 +118,7 @@ impl Store for ScriptedStore {
         }
         let scripted = self.script().resumes.pop_front();
         match scripted {
-            Some(resume) => Ok(resume),
+            Some(resume) => resume,
             None => self.inner.resume(room, since, limit, page).await,
         }
     }
