@@ -45,6 +45,19 @@ struct Open {
     guests: usize,
 }
 
+/// A room's place in the registry, which it gives back however it ends: after a panic, who comes next opens it anew.
+struct Entry {
+    rooms: Arc<Rooms>,
+    room: RoomId,
+    inbox: Inbox,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.rooms.forget(&self.room, &self.inbox);
+    }
+}
+
 /// Keeps a room open.
 pub(crate) struct RoomGuard {
     room: RoomId,
@@ -108,27 +121,22 @@ impl Rooms {
     fn open(self: &Arc<Self>, room: RoomId) -> Open {
         let (sender, mut commands) = mpsc::channel(INBOX);
         let inbox = Inbox { commands: sender, missed: Arc::default() };
-        let (rooms, mine) = (self.clone(), inbox.clone());
+        let (rooms, missed) = (self.clone(), inbox.missed.clone());
+        // Whoever still waits for it learns so when the commands are dropped.
+        let entry = Entry { rooms: self.clone(), room: room.clone(), inbox: inbox.clone() };
         self.tasks.spawn("room", async move {
+            let _entry = entry;
             let stopping = rooms.tasks.stopping().clone();
             let serve = async {
                 if let Some((open, waiting)) = rooms.open_for(&room, &mut commands).await {
-                    open.serve(
-                        waiting,
-                        commands,
-                        mine.missed.clone(),
-                        || rooms.linger(),
-                        || rooms.close_if_empty(&room),
-                    )
-                    .await;
+                    let (linger, may_end) = (|| rooms.linger(), || rooms.close_if_empty(&room));
+                    open.serve(waiting, commands, missed, linger, may_end).await;
                 }
             };
             tokio::select! {
                 () = serve => {}
                 () = stopping.cancelled() => {}
             }
-            // Whoever still waits for it learns so when the commands are dropped.
-            rooms.forget(&room, &mine);
         });
         Open { inbox, guests: 0 }
     }

@@ -36,7 +36,13 @@ pub async fn eventually<Answer>(what: &str, mut probe: impl AsyncFnMut() -> Opti
     }
 }
 
-/// A port of 127.0.0.1 that nobody listens on.
+/// A port of 127.0.0.1 that nobody listens on. Not one of those that the system gives to connections, so that it is
+/// still free when it is bound, and bound again.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    loop {
+        let port = rand::random_range(10_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }

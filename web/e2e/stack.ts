@@ -103,11 +103,11 @@ async function eventually(what: string, probe: () => Promise<boolean>) {
   throw new Error(`not in 20 s: ${what}`)
 }
 
+/** Not one of those that the system gives to connections, so that it is still free when it is bound, and bound again. */
 function freePort(): Promise<number> {
+  const port = 10_000 + Math.floor(Math.random() * 22_000)
   return new Promise((done) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as AddressInfo
-      server.close(() => done(port))
-    })
+    const server = createServer().once('error', () => done(freePort()))
+    server.listen(port, '127.0.0.1', () => server.close(() => done(port)))
   })
 }

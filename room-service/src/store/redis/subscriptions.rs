@@ -20,7 +20,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use runtime::Tasks;
 use tokio::{
     sync::{broadcast::error::RecvError, mpsc, oneshot},
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 
 use super::{connection::COMMAND_TIMEOUT, topic, translate};
@@ -91,6 +91,8 @@ async fn keep(
     let mut reconnected = client.reconnect_rx();
     let mut counts: HashMap<RoomId, usize> = HashMap::new();
     let mut batch = Vec::new();
+    // When everything is to be subscribed again.
+    let mut renewal = None;
     let mut again = interval(AGAIN);
     again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -103,6 +105,7 @@ async fn keep(
                 }
                 true
             }
+            () = sleep_until(renewal.unwrap_or_else(Instant::now)), if renewal.is_some() => true,
             _ = again.tick(), if client.is_clustered() && client.is_connected() => {
                 // Learning the new owners once is cheaper than being redirected for each room. If it fails, or if this
                 // takes too long, the next time is soon.
@@ -122,14 +125,15 @@ async fn keep(
         if !renew {
             continue;
         }
-        while let Err(error) = subscribe(&client, &topics(&counts, &probes)).await {
-            tracing::debug!(%error, "cannot subscribe again yet");
-            if !client.is_connected() {
-                break;
+        renewal = None;
+        match subscribe(&client, &topics(&counts, &probes)).await {
+            Ok(()) => feed.put(Heard::Gap),
+            Err(error) => {
+                tracing::debug!(%error, "cannot subscribe again yet");
+                // Without a connection, the next one begins with it.
+                renewal = client.is_connected().then(|| Instant::now() + RETRY);
             }
-            tokio::time::sleep(RETRY).await;
         }
-        feed.put(Heard::Gap);
     }
 }
 
