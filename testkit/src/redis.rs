@@ -147,7 +147,8 @@ impl RedisServer {
         self.try_ask(words).await.expect("Redis answers")
     }
 
-    async fn try_ask(&self, words: &[&str]) -> Option<String> {
+    /// The same; nothing if it does not answer, or lets its clients go meanwhile.
+    pub async fn try_ask(&self, words: &[&str]) -> Option<String> {
         ask(self.port, self.password.as_deref(), words).await
     }
 
