@@ -22,7 +22,12 @@ pub(crate) struct Evidence {
     pub(crate) kept_roster: BTreeSet<String>,
     /// When something that was broken worked again.
     pub(crate) mended: Vec<Instant>,
+    /// When a primary was lost whose replica may lack what was acknowledged just before.
+    pub(crate) failed_over: Option<Instant>,
 }
+
+/// How far a replica may be behind its primary.
+const REPLICA_LAG: Duration = Duration::from_secs(1);
 
 /// What was found. All counts from `deaf` on are to be zero.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +48,10 @@ pub(crate) struct Verdict {
     pub(crate) unacknowledged: usize,
     /// Acknowledged and not kept.
     pub(crate) lost: usize,
+    /// Of these, acknowledged within [`REPLICA_LAG`] before a failover.
+    pub(crate) lost_to_lag: usize,
+    /// How many runs of numbers were heard of.
+    pub(crate) epochs: usize,
     /// Kept, and not heard by a steady member.
     pub(crate) unheard: usize,
     /// Heard twice over one connection.
@@ -80,6 +89,8 @@ impl Verdict {
         self.deaf += other.deaf;
         self.unacknowledged += other.unacknowledged;
         self.lost += other.lost;
+        self.lost_to_lag += other.lost_to_lag;
+        self.epochs = self.epochs.max(other.epochs);
         self.unheard += other.unheard;
         self.doubled += other.doubled;
         self.disordered += other.disordered;
@@ -146,27 +157,36 @@ fn judge_store(evidence: &Evidence, verdict: &mut Verdict) {
     for notes in &evidence.members {
         verdict.sends += notes.said.len();
         for (client_id, said) in &notes.said {
-            let Some(first) = said.acked.first() else {
+            let Some((first_at, first)) = said.acked.first() else {
                 verdict.unacknowledged += usize::from(notes.steady);
                 continue;
             };
             verdict.acked += 1;
-            verdict.stored_twice += said.acked.iter().filter(|ack| ack.id != first.id).count();
+            verdict.stored_twice += said.acked.iter().filter(|(_, ack)| ack.id != first.id).count();
             let kept = sends.get(&(notes.id.as_str(), client_id.as_str()));
             if !kept.is_some_and(|kept| {
                 kept.iter().any(|told| (told.place.seq, &told.place.id) == (first.seq, &first.id))
             }) {
                 verdict.lost += 1;
+                let lagged =
+                    evidence.failed_over.is_some_and(|at| *first_at + REPLICA_LAG >= at && *first_at <= at);
+                verdict.lost_to_lag += usize::from(lagged);
             }
         }
     }
     let heard = evidence.members.iter().flat_map(all_told).map(|told| &told.place);
-    let acks = evidence.members.iter().flat_map(|notes| notes.said.values()).flat_map(|said| &said.acked);
+    let acks = evidence
+        .members
+        .iter()
+        .flat_map(|notes| notes.said.values())
+        .flat_map(|said| &said.acked)
+        .map(|(_, place)| place);
     let mut names: HashMap<(&str, u32), &str> = HashMap::new();
     for Place { epoch, seq, id } in heard.chain(acks) {
         let first = names.entry((epoch, *seq)).or_insert(id);
         verdict.misnumbered += usize::from(*first != id);
     }
+    verdict.epochs = names.keys().map(|(epoch, _)| epoch).collect::<HashSet<_>>().len();
 }
 
 fn all_told(notes: &Notes) -> impl Iterator<Item = &Told> {
@@ -289,8 +309,12 @@ mod tests {
         };
         let message = |connection, seq| Heard::Message { connection, told: told(seq) };
         let roster: BTreeSet<String> = ["ada".to_owned(), "bob".to_owned()].into();
-        let said =
-            |seq: u32| (format!("c{seq}"), Said { first_at: moment(seq), acked: vec![told(seq).place] });
+        let said = |seq: u32| {
+            (
+                format!("c{seq}"),
+                Said { first_at: moment(seq), acked: vec![(moment(seq + 1), told(seq).place)] },
+            )
+        };
         let ada = Notes {
             id: "ada".into(),
             steady: true,
@@ -321,6 +345,7 @@ mod tests {
             kept: (1..=3).map(told).collect(),
             kept_roster: roster,
             mended: vec![moment(2) + Duration::from_micros(500)],
+            failed_over: None,
         }
     }
 
@@ -353,6 +378,7 @@ mod tests {
         let verdict = judge(&good());
         assert_eq!(faults(&verdict), [0; 14], "{verdict:?}");
         assert_eq!((verdict.sends, verdict.acked, verdict.deliveries, verdict.reconnects), (3, 3, 5, 1));
+        assert_eq!(verdict.epochs, 1);
         let heal: Vec<u128> = verdict.heal.iter().map(Duration::as_micros).collect();
         assert_eq!(heal, [500, 2500]);
     }
@@ -361,7 +387,13 @@ mod tests {
     fn what_was_acknowledged_and_is_not_kept_is_lost() {
         let mut evidence = good();
         evidence.kept.pop();
-        assert_eq!(judge(&evidence).lost, 1);
+        let verdict = judge(&evidence);
+        assert_eq!((verdict.lost, verdict.lost_to_lag), (1, 0));
+        let acked_at = evidence.members[0].said["c3"].acked[0].0;
+        for (failed_over, lagged) in [(Duration::ZERO, 1), (REPLICA_LAG, 1), (REPLICA_LAG * 2, 0)] {
+            evidence.failed_over = Some(acked_at + failed_over);
+            assert_eq!(judge(&evidence).lost_to_lag, lagged, "{failed_over:?} later");
+        }
     }
 
     #[test]
@@ -415,7 +447,7 @@ mod tests {
         evidence.kept.push(copy.clone());
         assert_eq!(judge(&evidence).stored_twice, 1);
         let mut evidence = good();
-        evidence.members[0].said.get_mut("c3").unwrap().acked.push(copy.place);
+        evidence.members[0].said.get_mut("c3").unwrap().acked.push((Instant::now(), copy.place));
         assert_eq!(judge(&evidence).stored_twice, 1);
     }
 

@@ -13,6 +13,8 @@ use crate::fleet::{Fleet, Kind, Part, Redis, Storage, own_address};
 /// How long something stays dead or frozen.
 const DOWN: Duration = Duration::from_secs(1);
 const FROZEN: Duration = Duration::from_secs(6);
+/// How long a gateway stays frozen: longer than its members wait for a word.
+const GATEWAY_FROZEN: Duration = Duration::from_secs(9);
 /// How long packets are dropped: longer than it may take to heal.
 const BLACK_HOLE: Duration = Duration::from_secs(12);
 
@@ -77,7 +79,7 @@ impl Fault {
         match self {
             Self::Nothing => "nothing",
             Self::GatewayKilled => "a gateway killed",
-            Self::GatewayFrozen => "a gateway frozen for 6 s",
+            Self::GatewayFrozen => "a gateway frozen for 9 s",
             Self::RoomServicesKilled => "each room service killed",
             Self::RedisKilled => "Redis killed",
             Self::RoomServicesFrozen => "each room service frozen for 6 s",
@@ -116,6 +118,18 @@ impl Fault {
         matches!(self, Self::PrimaryKilled | Self::ClusterPrimaryKilled)
     }
 
+    /// Whether another run of a Redis server goes on with the rooms.
+    pub(crate) fn begins_epoch(self) -> bool {
+        matches!(
+            self,
+            Self::RedisKilled
+                | Self::PrimaryKilled
+                | Self::PrimaryKilledWithAckReplica
+                | Self::PrimaryFrozenWithAckReplica
+                | Self::ClusterPrimaryKilled
+        )
+    }
+
     /// Whether browsers' connections end by it: they do, they may, or they must not.
     pub(crate) fn closes_browsers(self) -> Option<bool> {
         match self {
@@ -143,10 +157,10 @@ impl Fault {
         match self {
             Self::Nothing | Self::AcksLost => Ok(vec![Instant::now()]),
             Self::GatewayKilled => kill(&mut fleet.gateways[which..=which]).await,
-            Self::GatewayFrozen => freeze(&fleet.gateways[which..=which]).await,
+            Self::GatewayFrozen => freeze(&fleet.gateways[which..=which], GATEWAY_FROZEN).await,
             Self::GatewaysRolled => roll(&mut fleet.gateways).await,
             Self::RoomServicesKilled => kill(&mut fleet.room_services).await,
-            Self::RoomServicesFrozen => freeze(&fleet.room_services).await,
+            Self::RoomServicesFrozen => freeze(&fleet.room_services, FROZEN).await,
             Self::RoomServicesRolled => roll(&mut fleet.room_services).await,
             Self::ClockSkewed => skew(&mut fleet.room_services).await,
             Self::LinksBlackHoled => black_hole_links(&fleet.room_services).await,
@@ -245,12 +259,12 @@ async fn kill(parts: &mut [Part]) -> io::Result<Vec<Instant>> {
     Ok(killed)
 }
 
-async fn freeze(parts: &[Part]) -> io::Result<Vec<Instant>> {
+async fn freeze(parts: &[Part], time: Duration) -> io::Result<Vec<Instant>> {
     let mut frozen = Vec::new();
     for Part { process, .. } in parts {
         process.freeze()?;
         frozen.push(Instant::now());
-        sleep(FROZEN).await;
+        sleep(time).await;
         process.thaw()?;
     }
     Ok(frozen)

@@ -19,7 +19,7 @@ use crate::process::Process;
 /// How long anything may take to become ready.
 const READY: Duration = Duration::from_secs(30);
 /// Browsers hear from a gateway this often, and give a silent one up after two and a half times as long.
-const HEARTBEAT: &str = "2s";
+const HEARTBEAT: &str = "3s";
 
 /// One of our programs and where it answers.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl Fleet {
                 "--heartbeat",
                 HEARTBEAT,
                 "--drain",
-                "4s",
+                "8s",
                 "--web-root",
                 "/nonexistent",
             ];

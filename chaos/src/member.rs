@@ -353,7 +353,7 @@ impl Life {
                 let place = Place { epoch: sent.epoch, seq: sent.seq, id: sent.id };
                 self.note(|notes| {
                     if let Some(said) = notes.said.get_mut(&client_id) {
-                        said.acked.push(place);
+                        said.acked.push((Instant::now(), place));
                     }
                 });
                 if self.rng.random_range(0..100) < self.plan.acks_lost_percent {

@@ -28,8 +28,8 @@ pub(crate) struct Notes {
 #[derive(Clone, Debug)]
 pub(crate) struct Said {
     pub(crate) first_at: Instant,
-    /// What each acknowledgement said. They have to agree.
-    pub(crate) acked: Vec<Place>,
+    /// When each acknowledgement came and what it said. They have to agree.
+    pub(crate) acked: Vec<(Instant, Place)>,
 }
 
 /// A place in a room's history, and the message there.

@@ -38,10 +38,9 @@ impl Row {
     pub(crate) fn broken(&self) -> Vec<String> {
         let verdict = &self.verdict;
         // A replica that took over may lack the newest. That is counted and stated, and never hidden from a client.
-        let excused = self.fault.may_lose() && verdict.lost > 0;
-        let strictly = |count| if excused { 0 } else { count };
+        let afresh = if verdict.lost_to_lag > 0 { 0 } else { verdict.afresh };
         let mut broken: Vec<String> = [
-            (strictly(verdict.lost), "acknowledged and lost"),
+            (verdict.lost - verdict.lost_to_lag, "acknowledged and lost"),
             (verdict.unheard, "kept and not heard"),
             (verdict.doubled, "heard twice"),
             (verdict.disordered, "out of order"),
@@ -50,7 +49,7 @@ impl Row {
             (verdict.ghosts, "ghosts"),
             (verdict.missing, "missing from a roster"),
             (verdict.false_leaves, "false leaves"),
-            (strictly(verdict.afresh), "rooms started afresh"),
+            (afresh, "rooms started afresh"),
             (verdict.deaf, "deaf after the fault"),
             (verdict.refused, "useless refusals"),
             (verdict.unacknowledged, "never acknowledged"),
@@ -67,6 +66,9 @@ impl Row {
                 broken.push(format!("{} connections closed ({how})", verdict.closed.len()));
             }
             _ => {}
+        }
+        if self.fault.begins_epoch() && verdict.epochs < 2 {
+            broken.push("no new epoch began, so nothing was tried".to_owned());
         }
         let p99 = self.heal(0.99);
         if p99 > HEAL {
@@ -89,7 +91,8 @@ impl Row {
 
     fn cells(&self) -> [String; 20] {
         let verdict = &self.verdict;
-        let other = verdict.missing + verdict.afresh + verdict.deaf + verdict.refused;
+        let other =
+            verdict.missing + verdict.afresh + verdict.deaf + verdict.refused + verdict.unacknowledged;
         let seconds = |part| format!("{:.2} s", self.heal(part).as_secs_f64());
         [
             self.fault.words().to_owned(),

@@ -1,6 +1,6 @@
 //! One round: members talk, something breaks at a random moment, members go, and everything is judged.
 
-use std::{collections::BTreeSet, io, path::Path, time::Duration};
+use std::{collections::BTreeSet, io, ops::Range, path::Path, time::Duration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::{Instant, sleep, timeout};
@@ -13,16 +13,20 @@ use crate::{
     notes::{Notes, Told},
 };
 
-/// Members of each room who stay, and who go at the end: half of them without a word.
+/// Members of each room who stay, and who go, two during the fault and two at the end: half of them without a word.
 const STEADY: usize = 6;
 const LEAVING: usize = 4;
 /// The mean time between two sends of a member.
 const PACE: Duration = Duration::from_millis(250);
 /// How long everyone talks before the fault (at random), and after it.
-const BEFORE: std::ops::Range<f64> = 1.0..3.0;
+const BEFORE: Range<f64> = 1.0..3.0;
+/// When some go, in seconds from the fault on: one with a goodbye and one without.
+const MEANWHILE: Range<f64> = 0.0..2.0;
 const AFTER: Duration = Duration::from_secs(5);
 /// How long everyone may take to come, and everything acknowledged and heard.
 const SETTLE: Duration = Duration::from_secs(20);
+/// The grace of those who go without a word at the end, with some time to tell it.
+const LEAVING_TAKES: Duration = Duration::from_secs(8);
 /// The time to heal that the slowest of a hundred may take.
 pub(crate) const HEAL: Duration = Duration::from_secs(10);
 
@@ -50,7 +54,17 @@ pub(crate) async fn play(fault: Fault, seed: u64, folder: &Path) -> io::Result<V
         // Whoever is at the gateway then dies with it, and only its lease tells.
         rooms.iter().flat_map(|(_, members)| &members[STEADY..]).for_each(|member| member.wish(Wish::Perish));
     }
-    let mended = fault.strike(&mut fleet, &mut rng).await?;
+    let struck = Instant::now();
+    let meanwhile = Duration::from_secs_f64(rng.random_range(MEANWHILE));
+    let some_go = async {
+        sleep(meanwhile).await;
+        for (_, members) in &rooms {
+            members[STEADY].wish(Wish::Leave);
+            members[STEADY + 1].wish(Wish::Vanish);
+        }
+    };
+    let (mended, ()) = tokio::join!(fault.strike(&mut fleet, &mut rng), some_go);
+    let mended = mended?;
     sleep(AFTER).await;
     everyone().for_each(|member| member.wish(Wish::Listen));
     // What does not settle is for the judge to count.
@@ -70,12 +84,14 @@ pub(crate) async fn play(fault: Fault, seed: u64, folder: &Path) -> io::Result<V
     .await;
 
     for (_, members) in &rooms {
-        for (n, member) in members[STEADY..].iter().enumerate() {
+        for (n, member) in members[STEADY + 2..].iter().enumerate() {
             member.wish(if n % 2 == 0 { Wish::Leave } else { Wish::Vanish });
         }
     }
-    let gone = Instant::now();
-    let _ = until("nobody is haunted", fault.haunts_for(), async || {
+    // Whoever died with a gateway is gone for longer than the others.
+    let gone = if fault == Fault::GatewayKilled { struck } else { Instant::now() };
+    let within = fault.haunts_for().saturating_sub(gone.elapsed()).max(LEAVING_TAKES);
+    let _ = until("nobody is haunted", within, async || {
         for (room, members) in &rooms {
             let there = kept_roster(&fleet, room).await?;
             let clear = |notes: &Notes| notes.roster == there;
@@ -87,6 +103,7 @@ pub(crate) async fn play(fault: Fault, seed: u64, folder: &Path) -> io::Result<V
     })
     .await;
 
+    let failed_over = mended.first().copied().filter(|_| fault.may_lose());
     let mut verdict = Verdict { cleared: gone.elapsed(), ..Verdict::default() };
     for (room, members) in rooms {
         let (kept, kept_roster) = (kept(&fleet, &room).await?, kept_roster(&fleet, &room).await?);
@@ -94,7 +111,13 @@ pub(crate) async fn play(fault: Fault, seed: u64, folder: &Path) -> io::Result<V
         for member in members {
             notes.push(member.end().await);
         }
-        verdict.add(judge(&Evidence { members: notes, kept, kept_roster, mended: mended.clone() }));
+        verdict.add(judge(&Evidence {
+            members: notes,
+            kept,
+            kept_roster,
+            mended: mended.clone(),
+            failed_over,
+        }));
     }
     Ok(verdict)
 }
