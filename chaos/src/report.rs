@@ -4,23 +4,21 @@ use std::{fmt::Write as _, time::Duration};
 
 use crate::{checker::Verdict, fault::Fault, round::HEAL};
 
-const HEAD: [&str; 20] = [
+const COLUMNS: usize = 16;
+/// `again`: sends that were told to try again. `other`: all further counts of [`Verdict`] that are to be zero.
+const HEAD: [&str; COLUMNS] = [
     "fault",
     "sends",
-    "acked",
     "heard",
     "again",
-    "reconnects",
     "heal p50",
     "p99",
-    "max",
-    "cleared",
+    "gone",
     "lost",
     "unheard",
     "doubled",
     "disorder",
     "twice",
-    "numbers",
     "ghosts",
     "false leaves",
     "closed",
@@ -89,41 +87,43 @@ impl Row {
         heal.get(at.saturating_sub(1)).copied().unwrap_or_default()
     }
 
-    fn cells(&self) -> [String; 20] {
+    fn cells(&self) -> [String; COLUMNS] {
         let verdict = &self.verdict;
-        let other =
-            verdict.missing + verdict.afresh + verdict.deaf + verdict.refused + verdict.unacknowledged;
-        let seconds = |part| format!("{:.2} s", self.heal(part).as_secs_f64());
-        [
-            self.fault.words().to_owned(),
-            verdict.sends.to_string(),
-            verdict.acked.to_string(),
-            verdict.deliveries.to_string(),
-            verdict.postponed.to_string(),
-            verdict.reconnects.to_string(),
-            seconds(0.5),
-            seconds(0.99),
-            seconds(1.0),
-            format!("{:.1} s", verdict.cleared.as_secs_f64()),
-            verdict.lost.to_string(),
-            verdict.unheard.to_string(),
-            verdict.doubled.to_string(),
-            verdict.disordered.to_string(),
-            verdict.stored_twice.to_string(),
-            verdict.misnumbered.to_string(),
-            verdict.ghosts.to_string(),
-            verdict.false_leaves.to_string(),
-            verdict.closed.len().to_string(),
-            other.to_string(),
-        ]
+        let other = verdict.missing
+            + verdict.misnumbered
+            + verdict.afresh
+            + verdict.deaf
+            + verdict.refused
+            + verdict.unacknowledged;
+        let seconds = |time: Duration| format!("{:.2} s", time.as_secs_f64());
+        let counts = [
+            verdict.lost,
+            verdict.unheard,
+            verdict.doubled,
+            verdict.disordered,
+            verdict.stored_twice,
+            verdict.ghosts,
+            verdict.false_leaves,
+            verdict.closed.len(),
+            other,
+        ];
+        let times = [self.heal(0.5), self.heal(0.99), verdict.cleared].map(seconds);
+        let work = [verdict.sends.to_string(), verdict.deliveries.to_string(), verdict.postponed.to_string()];
+        let cells: Vec<String> = [self.fault.words().to_owned()]
+            .into_iter()
+            .chain(work)
+            .chain(times)
+            .chain(counts.map(|count| count.to_string()))
+            .collect();
+        cells.try_into().expect("as many as there are columns")
     }
 }
 
 /// The table in Markdown.
 pub(crate) fn table(rows: &[Row]) -> String {
-    let cells: Vec<[String; 20]> =
+    let cells: Vec<[String; COLUMNS]> =
         std::iter::once(HEAD.map(str::to_owned)).chain(rows.iter().map(Row::cells)).collect();
-    let mut widths = [0; 20];
+    let mut widths = [0; COLUMNS];
     for row in &cells {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.len().max(*width);
