@@ -10,7 +10,7 @@ use std::{
 };
 
 use runtime::Tasks;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
@@ -89,7 +89,11 @@ impl Presence {
                 // Longer than a grace, and than anything that is half-way.
                 if audited_at.elapsed() >= presence.lease_ttl + presence.leave_grace {
                     audited_at = Instant::now();
-                    suspects = presence.audit(&edge.id, suspects).await;
+                    // Within the time that the lease has left.
+                    let audit = presence.audit(&edge.id, &suspects);
+                    if let Ok(Some(unknown)) = timeout(presence.lease_ttl / 3, audit).await {
+                        suspects = unknown;
+                    }
                 }
             }
         });
@@ -97,9 +101,10 @@ impl Presence {
     }
 
     /// Takes out the sessions of `edge` that the store has and no room here knows, for the second time in a row: a join
-    /// may have been done long after it was given up, and its session be gone. Returns those of the first time.
-    async fn audit(self: &Arc<Self>, edge: &EdgeId, suspects: Suspects) -> Suspects {
-        let Ok(stored) = self.store.sessions(edge).await else { return suspects };
+    /// may have been done long after it was given up, and its session be gone. Returns those of the first time; nothing
+    /// if the store cannot be read.
+    async fn audit(self: &Arc<Self>, edge: &EdgeId, suspects: &Suspects) -> Option<Suspects> {
+        let stored = self.store.sessions(edge).await.ok()?;
         let mut rooms: HashMap<RoomId, Vec<SessionName>> = HashMap::new();
         for (room, session) in stored {
             rooms.entry(room).or_default().push(session);
@@ -118,7 +123,7 @@ impl Presence {
                 }
             }
         }
-        unknown
+        Some(unknown)
     }
 
     async fn renew(&self, edge: &EdgeId) -> Result<Lease, StoreError> {

@@ -243,8 +243,10 @@ impl Room {
                 let _ = done.send(self.recent(before, limit).map(|messages| (self.epoch.clone(), messages)));
             }
             Command::Seated(done) => {
-                let seated = self.present.values().flat_map(|present| present.seats.keys().cloned());
-                let _ = done.send(seated.collect());
+                let waiting = self.unreplayed.iter().flat_map(|replay| &replay.seats);
+                let seated = self.present.values().flat_map(|present| present.seats.values()).chain(waiting);
+                // Whoever asked may have given up.
+                let _ = done.send(seated.map(|seat| seat.session.clone()).collect());
             }
             Command::Members { after, limit, done } => {
                 let _ = done.send(MembersPage {
