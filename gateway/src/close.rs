@@ -9,6 +9,7 @@
 //! | 4001 | this gateway is draining | yes |
 //! | 4002 | nothing was heard for longer than a heartbeat | yes |
 //! | 4003 | too many sessions, or bad tokens, from one address | yes |
+//! | 4004 | what a slow reader missed in a room cannot be brought to it here | yes |
 //! | 4500 | a flood, or the wrong kind of frame | no |
 //! | 4501 | no valid hello in time | no |
 //! | 4502 | removed by an operator (the room service says so) | no |
@@ -39,6 +40,9 @@ pub const SILENT: Close = Close::new(4002, "nothing was heard from you");
 pub const TOO_MANY_SESSIONS: Close = Close::new(4003, "too many sessions from your address");
 /// One address said hello with too many bad tokens.
 pub const TOO_MANY_FAILED_HELLOS: Close = Close::new(4003, "too many bad tokens from your address");
+/// What a session missed in a room was refused to it, so it would hear no more of that room.
+pub const NOT_CAUGHT_UP: Close =
+    Close::new(4004, "what you missed cannot be told here; join again from where you are");
 /// A binary frame where text was agreed, or the other way round.
 pub const WRONG_KIND: Close = Close::new(4500, "this sub-protocol has frames of the other kind");
 /// More pings than anybody needs.
@@ -76,7 +80,7 @@ mod tests {
 
     #[test]
     fn only_what_passes_by_itself_asks_to_come_back() {
-        for close in [DRAINING, SILENT, TOO_MANY_SESSIONS, TOO_MANY_FAILED_HELLOS] {
+        for close in [DRAINING, SILENT, TOO_MANY_SESSIONS, TOO_MANY_FAILED_HELLOS, NOT_CAUGHT_UP] {
             assert!((4000..=4499).contains(&close.code()), "{close:?}");
         }
         for close in [BROKEN_FRAME, NOT_UTF8, TOO_BIG, WRONG_KIND, PING_FLOOD, NO_HELLO] {

@@ -16,9 +16,8 @@ use crate::{
     calls::{Call, Calls},
     close,
     config::Settings,
-    event::RoomName,
     frame::{self, Encoding},
-    hub::{Hub, Number},
+    hub::Number,
     link::Link,
     meters::Meters,
     outbox::{Item, Missed, Outbox},
@@ -35,7 +34,6 @@ pub(crate) struct Exchange {
     admitted: Admitted,
     encoding: Encoding,
     outbox: Arc<Outbox>,
-    hub: Arc<Hub>,
     link: Arc<Link>,
     meters: Arc<Meters>,
     calls: Calls,
@@ -64,13 +62,11 @@ pub(crate) enum Next {
 
 impl Exchange {
     /// The conversation of session `number`, which has just begun.
-    #[allow(clippy::too_many_arguments, reason = "one for each part that it stands between")]
     pub(crate) fn new(
         number: Number,
         admitted: Admitted,
         encoding: Encoding,
         outbox: Arc<Outbox>,
-        hub: Arc<Hub>,
         link: Arc<Link>,
         meters: Arc<Meters>,
         settings: &Settings,
@@ -80,7 +76,6 @@ impl Exchange {
             admitted,
             encoding,
             outbox,
-            hub,
             link,
             meters,
             calls: Calls::new(settings.reply_timeout),
@@ -247,9 +242,9 @@ impl Exchange {
                 }
                 reply.id = id;
             }
-            Call::CatchUp(room) => {
+            Call::CatchUp(_) => {
                 if let Some(Body::Error(error)) = reply.body {
-                    self.refused_catch_up(&room, error.retryable, error.retry_after_ms);
+                    self.refused_catch_up(error.retryable, error.retry_after_ms);
                 }
                 return Next::Silent;
             }
@@ -257,13 +252,12 @@ impl Exchange {
         self.write(&reply)
     }
 
-    fn refused_catch_up(&mut self, room: &RoomName, retryable: bool, retry_after_ms: u32) {
-        if retryable {
-            let wait = Duration::from_millis(retry_after_ms.into()).max(CATCH_UP_RETRY);
-            self.catch_up_from = Some(Instant::now() + wait);
-        } else {
-            // The session may not be there any more, so it hears no more of it.
-            self.hub.remove(self.number, room);
+    fn refused_catch_up(&mut self, retryable: bool, retry_after_ms: u32) {
+        let wait = Duration::from_millis(retry_after_ms.into()).max(CATCH_UP_RETRY);
+        self.catch_up_from = Some(Instant::now() + wait);
+        if !retryable {
+            // It would be deaf in that room without knowing. When it comes back, it hears the reason itself.
+            self.outbox.close(close::NOT_CAUGHT_UP);
         }
     }
 

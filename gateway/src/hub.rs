@@ -116,11 +116,6 @@ impl Hub {
         }
     }
 
-    /// A session is no longer in a room.
-    pub(crate) fn remove(&self, number: Number, room_name: &str) {
-        self.lock().remove(number, room_name);
-    }
-
     /// Passes a room service's answer to its session. `position` is where a room stands that it joins.
     ///
     /// Unless it is `current`, the Link is being replaced, and its successor was told who is in which room already:
@@ -494,7 +489,7 @@ mod tests {
         let (bob, _) = member(&hub, place("A", 5));
         hub.leave(ada);
         assert_eq!(hub.replay().1.len(), 1);
-        hub.remove(bob, ROOM);
+        hub.lock().remove(bob, ROOM);
         assert!(hub.replay().1.is_empty());
         assert_eq!(hub.everyone().len(), 1, "it is still a session");
     }

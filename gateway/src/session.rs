@@ -97,7 +97,6 @@ impl Session {
             admitted,
             encoding,
             outbox.clone(),
-            hub.clone(),
             link.clone(),
             meters.clone(),
             settings,

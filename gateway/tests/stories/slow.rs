@@ -154,6 +154,17 @@ async fn a_catch_up_that_is_refused_for_now_is_asked_for_again() {
 }
 
 #[tokio::test]
+async fn who_cannot_be_brought_up_to_date_is_closed_and_comes_back() {
+    let (_world, mut link, mut deaf) = deaf().await;
+    overwhelm(&link).await;
+    let (heard, session, id, since) = hear_until_asked(&mut deaf, &mut link).await;
+    link.reply(session, id, Body::Error(Error { code: "INTERNAL".into(), ..Error::default() })).await;
+    deaf.hear_messages(heard + 1..=since.seq).await;
+    assert_eq!(deaf.closed().await.0, 4004);
+    assert_eq!(link.gone().await, SessionGone { session, left: false });
+}
+
+#[tokio::test]
 async fn a_slow_reader_still_gets_the_reply_to_what_it_says() {
     let (_world, mut link, mut deaf) = deaf().await;
     deaf.say(json!({ "id": 9, "send": { "room": "lobby", "client_id": "c", "text": "hi" } })).await;
