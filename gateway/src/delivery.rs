@@ -14,6 +14,15 @@ const EVERY: Duration = Duration::from_secs(1);
 /// The part of [`Health`] that this is.
 const PART: &str = "delivery";
 
+/// What to do about the room service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Ask it.
+    Probe,
+    /// Look for another: it has not answered within the grace.
+    Another,
+}
+
 /// The probes of one Link. At most one awaits its answer.
 #[derive(Debug)]
 pub(crate) struct Delivery {
@@ -41,18 +50,19 @@ impl Delivery {
         health.unready(PART, "nothing was delivered yet");
     }
 
-    /// Waits until the room service is to be asked.
-    pub(crate) async fn due(&mut self) {
+    /// Waits until something is to be done. While an answer is overdue, that is so at every beat.
+    pub(crate) async fn due(&mut self) -> Due {
         loop {
             self.beat.tick().await;
             match self.asked_at {
                 None => {
                     self.asked_at = Some(Instant::now());
-                    return;
+                    return Due::Probe;
                 }
                 Some(asked_at) if asked_at.elapsed() >= self.grace => {
                     self.health
                         .unready(PART, format!("no answer from the room service for {:?}", self.grace));
+                    return Due::Another;
                 }
                 Some(_) => {}
             }

@@ -41,7 +41,7 @@ use tonic::{
 use crate::{
     close::Close,
     config::Settings,
-    delivery::Delivery,
+    delivery::{Delivery, Due},
     hub::{Hub, Number},
 };
 
@@ -65,7 +65,7 @@ const MAX_DOWN_BYTES: usize = 16 << 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Before any round of dialling.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// How often it is looked for another room service while this one cannot deliver.
+/// How often it is looked for another room service while this one cannot deliver, or does not answer.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// A Link that held this long was a good one, and after its end the next is dialled at once.
 const GOOD_LINK: Duration = Duration::from_secs(1);
@@ -272,6 +272,21 @@ impl Pace {
     }
 }
 
+/// When it was last looked for another room service than the one of a Link that is open.
+#[derive(Default)]
+struct Lookout(Option<Instant>);
+
+impl Lookout {
+    /// Whether it is time to look, which is then done.
+    fn is_due(&mut self) -> bool {
+        let due = self.0.is_none_or(|looked_at| looked_at.elapsed() >= LOOK_AGAIN);
+        if due {
+            self.0 = Some(Instant::now());
+        }
+        due
+    }
+}
+
 /// An open stream.
 struct Line {
     target: String,
@@ -457,7 +472,7 @@ impl Keeper {
         let age = spread(self.settings.link_age);
         let mut replace_at = Some(line.opened_at + age);
         let mut successor: Option<BoxFuture<'_, Option<Box<Line>>>> = None;
-        let mut looked_at = None::<Instant>;
+        let mut lookout = Lookout::default();
         let mut delivery = Delivery::new(self.health.clone(), self.settings.delivery_grace, line.probes);
         loop {
             let why = tokio::select! {
@@ -471,9 +486,7 @@ impl Keeper {
                     }
                     Ok(Some(LinkResponse { body: Some(Down::Probed(probed)) })) => {
                         delivery.answered(&probed.trouble);
-                        let looked = looked_at.is_some_and(|at| at.elapsed() < LOOK_AGAIN);
-                        if !probed.trouble.is_empty() && successor.is_none() && !looked {
-                            looked_at = Some(Instant::now());
+                        if !probed.trouble.is_empty() && successor.is_none() && lookout.is_due() {
                             successor = Some(self.look_elsewhere(line.address).boxed());
                         }
                         continue;
@@ -487,8 +500,17 @@ impl Keeper {
                     Ok(None) => "the room service ended it".to_owned(),
                     Err(status) => status.message().to_owned(),
                 },
-                () = delivery.due(), if line.probes => {
-                    let _ = line.queue.send(Up::Probe(Probe {}).into());
+                due = delivery.due(), if line.probes => {
+                    match due {
+                        Due::Probe => {
+                            let _ = line.queue.send(Up::Probe(Probe {}).into());
+                        }
+                        // It may be stuck while its HTTP/2 still answers pings, so that the Link does not break.
+                        Due::Another if successor.is_none() && lookout.is_due() => {
+                            successor = Some(self.look_elsewhere(line.address).boxed());
+                        }
+                        Due::Another => {}
+                    }
                     continue;
                 }
                 new = maybe(&mut successor) => {

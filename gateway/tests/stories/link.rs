@@ -158,6 +158,21 @@ async fn a_link_that_brings_no_answer_makes_the_gateway_unready_until_one_comes(
 }
 
 #[tokio::test]
+async fn a_room_service_that_is_stuck_is_left_for_another() {
+    let mut world =
+        World::of_many(2, &[], |settings| settings.delivery_grace = Duration::from_millis(100)).await;
+    world.probes = true;
+    let mut stuck = world.link().await;
+    let (mut ada, _) = world.member(&mut stuck, "lobby", 0).await;
+    // Its HTTP/2 goes on answering pings, and this is never answered.
+    assert!(matches!(stuck.hear().await, Up::Probe(_)));
+    let link = world.link().await;
+    assert_eq!(link.rooms, [RoomReplay { room: "lobby".into(), since: Some(place(0)) }]);
+    link.message("lobby", 1).await;
+    ada.hear_messages([1]).await;
+}
+
+#[tokio::test]
 async fn a_gateway_is_not_ready_before_something_was_delivered_and_trouble_outlives_the_link() {
     let mut world = World::start(|settings| settings.link_grace = Duration::from_secs(1)).await;
     world.until(Err("delivery: nothing was delivered yet; link: no room service has answered yet")).await;

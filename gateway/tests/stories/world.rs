@@ -56,6 +56,13 @@ pub(crate) fn soon<F: Future>(what: impl fmt::Display, future: F) -> impl Future
     }
 }
 
+/// The defaults, and a `change`.
+fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
+    let mut settings = Settings::parse_from(["gateway", "--web-root", "/nonexistent"]);
+    change(&mut settings);
+    settings
+}
+
 /// A running gateway and what it dials.
 pub(crate) struct World {
     pub(crate) address: SocketAddr,
@@ -63,6 +70,7 @@ pub(crate) struct World {
     pub(crate) tasks: Tasks,
     pub(crate) serving: JoinHandle<()>,
     links: mpsc::UnboundedReceiver<Link>,
+    /// For a room service of this process; those on TCP are always reached.
     unreachable: Arc<AtomicBool>,
     /// The room service answers probes; [`World::link`] the first of each Link.
     pub(crate) probes: bool,
@@ -71,11 +79,6 @@ pub(crate) struct World {
 impl World {
     /// A gateway that has not reached its room service yet.
     pub(crate) async fn start(change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = Settings::parse_from(["gateway", "--web-root", "/nonexistent"]);
-        change(&mut settings);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (health, tasks) = (Health::default(), Tasks::default());
         let (opened, links) = mpsc::unbounded_channel();
         let (dialled, incoming) = mpsc::unbounded_channel();
         let unreachable = Arc::new(AtomicBool::new(false));
@@ -94,9 +97,35 @@ impl World {
                 Ok(ours)
             }
         });
+        Self { unreachable, ..Self::serve(settings(change), upstream, links).await }
+    }
+
+    /// A gateway with as many room services, each at an address of its own, which has not reached any yet; and silent
+    /// addresses beside, which take connections and never answer.
+    pub(crate) async fn of_many(
+        n_room_services: usize,
+        silent: &[TcpListener],
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
+        let (opened, links) = mpsc::unbounded_channel();
+        let mut uris: Vec<_> = silent.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        for _ in 0..n_room_services {
+            uris.push(RoomService { opened: opened.clone() }.listen().await);
+        }
+        let uris: Vec<_> = uris.iter().map(|address| format!("http://{address}")).collect();
+        let mut settings = settings(change);
+        settings.room_service = uris.join(",").parse().unwrap();
+        let upstream = Upstream::from_settings(&settings);
+        Self::serve(settings, upstream, links).await
+    }
+
+    async fn serve(settings: Settings, upstream: Upstream, links: mpsc::UnboundedReceiver<Link>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (health, tasks) = (Health::default(), Tasks::default());
         let gateway = Gateway::serve(settings, upstream, listener, health.clone(), tasks.clone());
         let serving = tokio::spawn(async move { gateway.await.unwrap() });
-        Self { address, health, tasks, serving, links, unreachable, probes: false }
+        Self { address, health, tasks, serving, links, unreachable: Arc::default(), probes: false }
     }
 
     /// A gateway that is ready, and its Link.
@@ -390,13 +419,18 @@ impl RoomService {
     /// One for a gateway that is a process of its own: its address, and the Links that are opened.
     pub(crate) async fn over_tcp() -> (SocketAddr, mpsc::UnboundedReceiver<Link>) {
         let (opened, links) = mpsc::unbounded_channel();
+        (Self { opened }.listen().await, links)
+    }
+
+    /// Serves on an address of its own.
+    async fn listen(self) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let served = Server::builder()
-            .add_service(EdgeServiceServer::new(Self { opened }))
+            .add_service(EdgeServiceServer::new(self))
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(served);
-        (address, links)
+        address
     }
 }
 
