@@ -23,6 +23,14 @@ use crate::http::Caller;
 
 /// The longest head of a request. A browser's has a tenth of it.
 const MAX_HEAD: usize = 16 * 1024;
+/// How much the kernel may hold of one connection beside what is on its way, in bytes.
+///
+/// Enough to keep a fast network busy until the session's task runs again. Without a bound the kernel takes in some MB:
+/// our ping would wait behind them until a slow reader counts as gone, and they would come on top of an outbox's bound.
+/// What is on its way is not bounded by this: at most the peer's receive window, and by TCP's measure what the network
+/// takes.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MAX_UNSENT: u32 = 128 * 1024;
 /// Between two tries to accept when the process has no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -56,11 +64,18 @@ pub(crate) async fn listen(
                 continue;
             }
         };
-        // Frames are small and flushed when they should go; without it, the kernel would hold them back.
-        let _ = socket.set_nodelay(true);
+        tune(&socket);
         let caller = Caller { peer: peer.ip(), _place: Arc::new(place) };
         tasks.spawn("connection", serve(http.clone(), socket, router.clone(), caller, ending.clone()));
     }
+}
+
+/// Has the kernel hold back nothing of ours, and hold little. A socket that refuses is gone already.
+fn tune(socket: &TcpStream) {
+    // Frames are small and flushed when they should go.
+    let _ = socket.set_nodelay(true);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = socket2::SockRef::from(socket).set_tcp_notsent_lowat(MAX_UNSENT);
 }
 
 async fn serve(

@@ -153,6 +153,28 @@ async fn a_catch_up_that_is_refused_for_now_is_asked_for_again() {
     deaf.hear_messages(since.seq + 1..=last).await;
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_the_kernel_holds_for_a_slow_reader_is_little() {
+    let (world, mut link) = World::ready(|settings| settings.outbox_bytes = 100_000).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    // What its own side takes in unread is not the gateway's.
+    socket.set_recv_buffer_size(4096).unwrap();
+    let tcp = socket.connect(world.address).await.unwrap();
+    let browser = world.browser_on(tcp, &[]).await.expect("a browser is let in");
+    let (mut deaf, _) = world.enter(browser, &mut link, "lobby", 0).await;
+    let (mut ada, _) = world.member(&mut link, "attic", 0).await;
+    for seq in 1..=1000 {
+        link.event("lobby", Body::Message(long(seq))).await;
+    }
+    link.message("attic", 1).await;
+    // By then all of it was said, and nobody has read it.
+    ada.hear_messages([1]).await;
+    let (_, _, _, since) = hear_until_asked(&mut deaf, &mut link).await;
+    let taken = since.seq * 8000;
+    assert!(taken < 500_000, "{taken} bytes were taken before the outbox was full");
+}
+
 #[tokio::test]
 async fn who_cannot_be_brought_up_to_date_is_closed_and_comes_back() {
     let (_world, mut link, mut deaf) = deaf().await;

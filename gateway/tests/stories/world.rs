@@ -187,11 +187,19 @@ impl World {
         &self,
         headers: &[(&'static str, &str)],
     ) -> Result<Browser, (u16, Value)> {
+        self.browser_on(self.connect().await, headers).await
+    }
+
+    /// The same on a connection that is open.
+    pub(crate) async fn browser_on(
+        &self,
+        tcp: TcpStream,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Browser, (u16, Value)> {
         let mut request = format!("ws://{}/ws", self.address).into_client_request().unwrap();
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
-        let tcp = TcpStream::connect(self.address).await.unwrap();
         match soon("handshake", client_async(request, tcp)).await {
             Ok((socket, response)) => {
                 let protocol = response.headers().get("sec-websocket-protocol");
@@ -212,7 +220,12 @@ impl World {
 
     /// A browser that was welcomed, and its number on the Link.
     pub(crate) async fn guest(&self, link: &mut Link) -> (Browser, u64) {
-        let mut browser = self.browser().await;
+        let browser = self.browser().await;
+        self.welcome(browser, link).await
+    }
+
+    /// The same for a `browser` that has said nothing yet.
+    async fn welcome(&self, mut browser: Browser, link: &mut Link) -> (Browser, u64) {
         browser.say(json!({ "id": 1, "hello": {} })).await;
         let (session, hello) = link.frame().await;
         let token = format!("token{session}");
@@ -224,7 +237,19 @@ impl World {
 
     /// A guest in `room`, which stands at `head`.
     pub(crate) async fn member(&self, link: &mut Link, room: &str, head: u32) -> (Browser, u64) {
-        let (mut browser, session) = self.guest(link).await;
+        let browser = self.browser().await;
+        self.enter(browser, link, room, head).await
+    }
+
+    /// The same for a `browser` that has said nothing yet.
+    pub(crate) async fn enter(
+        &self,
+        browser: Browser,
+        link: &mut Link,
+        room: &str,
+        head: u32,
+    ) -> (Browser, u64) {
+        let (mut browser, session) = self.welcome(browser, link).await;
         browser.say(json!({ "id": 2, "join": { "room": room } })).await;
         let (_, join) = link.frame().await;
         assert!(matches!(join.body, Some(Said::Join(_))));
@@ -456,6 +481,7 @@ impl EdgeService for RoomService {
 }
 
 /// A browser's socket.
+#[derive(Debug)]
 pub(crate) struct Browser {
     pub(crate) socket: WebSocketStream<TcpStream>,
     pub(crate) protocol: Option<String>,
