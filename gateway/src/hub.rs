@@ -16,7 +16,7 @@ use std::{
 
 use proto::{
     chat::v1::{Head, Heartbeat, Joined, Position, ServerFrame, server_frame::Body},
-    edge::v1::{RoomReplay, SessionReplay},
+    edge::v1::{RoomReplay, RosterPlace, SessionReplay},
 };
 use tokio::sync::Notify;
 
@@ -67,6 +67,8 @@ struct Identity {
 struct Room {
     /// The last message that was handed on.
     position: Arc<Position>,
+    /// Up to where all of its sessions were told of the roster.
+    roster: Option<RosterPlace>,
     sessions: HashMap<Number, Seat>,
     /// What the last beacon said, if it was beyond the position then.
     head: Option<Head>,
@@ -116,7 +118,8 @@ impl Hub {
         }
     }
 
-    /// Passes a room service's answer to its session. `position` is where a room stands that it joins.
+    /// Passes a room service's answer to its session. `position` is where a room stands that it joins, `roster` up to
+    /// where it is told who is there.
     ///
     /// Unless it is `current`, the Link is being replaced, and its successor was told who is in which room already:
     /// an answer that would change that is taken back, so that the client asks again there.
@@ -125,6 +128,7 @@ impl Hub {
         number: Number,
         mut frame: ServerFrame,
         position: Option<Position>,
+        roster: Option<RosterPlace>,
         current: bool,
     ) {
         let mut inner = self.lock();
@@ -159,7 +163,7 @@ impl Hub {
                     outbox.fall_behind(&room_name.as_str().into(), Arc::new(end));
                 }
                 if queued {
-                    inner.seat(number, outbox, &room_name, position);
+                    inner.seat(number, outbox, &room_name, position, roster);
                 }
                 return;
             }
@@ -175,6 +179,7 @@ impl Hub {
         room_name: &str,
         frame: ServerFrame,
         position: Option<Position>,
+        roster: Option<RosterPlace>,
     ) -> Option<RoomReplay> {
         let mut inner = self.lock();
         let room_name = inner.rooms.get_key_value(room_name)?.0.clone();
@@ -204,6 +209,9 @@ impl Hub {
                 }
             }
             _ => {}
+        }
+        if roster.is_some() {
+            room.roster = roster;
         }
         let event = Arc::new(Event::new(room_name, frame, before));
         let mut deliveries = 0;
@@ -299,13 +307,23 @@ impl Hub {
 }
 
 impl Inner {
-    /// Gives a session its place in a room that stands at `position` for it.
-    fn seat(&mut self, number: Number, outbox: Arc<Outbox>, room_name: &str, position: Position) {
+    /// Gives a session its place in a room that stands at `position` for it, and of whose roster it was told up to
+    /// `roster`.
+    fn seat(
+        &mut self,
+        number: Number,
+        outbox: Arc<Outbox>,
+        room_name: &str,
+        position: Position,
+        roster: Option<RosterPlace>,
+    ) {
         let room_name =
             self.rooms.get_key_value(room_name).map_or_else(|| room_name.into(), |(name, _)| name.clone());
         let position = Arc::new(position);
         let room = self.rooms.entry(room_name.clone()).or_insert_with(|| Room {
             position: position.clone(),
+            // Of later ones it says nothing: the others were not told what they are.
+            roster,
             sessions: HashMap::new(),
             head: None,
             asked: false,
@@ -367,7 +385,11 @@ impl Room {
     }
 
     fn replay(&self, room_name: &RoomName) -> RoomReplay {
-        RoomReplay { room: room_name.to_string(), since: Some((*self.position).clone()) }
+        RoomReplay {
+            room: room_name.to_string(),
+            since: Some((*self.position).clone()),
+            roster: self.roster.clone(),
+        }
     }
 }
 
@@ -393,7 +415,7 @@ mod tests {
     fn say(hub: &Hub, epoch: &str, seq: u32) -> Option<RoomReplay> {
         let Position { epoch, seq, id } = place(epoch, seq);
         let message = Message { room: ROOM.into(), epoch, seq, id, ..Message::default() };
-        hub.event(ROOM, ServerFrame::event(Body::Message(message)), None)
+        hub.event(ROOM, ServerFrame::event(Body::Message(message)), None, None)
     }
 
     fn head(epoch: &str, seq: u32) -> Vec<Head> {
@@ -410,7 +432,7 @@ mod tests {
             head: position.seq,
             ..Joined::default()
         };
-        hub.reply(number, ServerFrame::reply(1, Body::Joined(joined)), Some(position), true);
+        hub.reply(number, ServerFrame::reply(1, Body::Joined(joined)), Some(position), None, true);
         assert!(matches!(outbox.pop(), Some(Item::Reply(_))));
         (number, outbox)
     }
@@ -442,7 +464,7 @@ mod tests {
         for seq in [4, 5] {
             assert_eq!(say(&hub, "A", seq), None);
         }
-        let asked = RoomReplay { room: ROOM.into(), since: Some(place("A", 5)) };
+        let asked = RoomReplay { room: ROOM.into(), since: Some(place("A", 5)), roster: None };
         assert_eq!(say(&hub, "A", 7), Some(asked));
         assert_eq!(say(&hub, "A", 8), None, "one question at a time");
         assert!(heard(&outbox).is_empty());
@@ -499,11 +521,11 @@ mod tests {
         let hub = Hub::default();
         let (ada, outbox) = member(&hub, place("A", 5));
         let welcome = ServerFrame::reply(9, Body::Welcome(Welcome::default()));
-        hub.reply(ada, welcome.clone(), None, false);
+        hub.reply(ada, welcome.clone(), None, None, false);
         let Some(Item::Reply(answer)) = outbox.pop() else { panic!("an answer") };
         assert_eq!(*answer, unavailable(9));
         assert!(hub.replay().0.is_empty());
-        hub.reply(ada, welcome, None, true);
+        hub.reply(ada, welcome, None, None, true);
         assert_eq!(hub.replay().0.len(), 1);
     }
 }

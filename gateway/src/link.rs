@@ -540,13 +540,14 @@ impl Keeper {
         match response.body {
             Some(Down::Reply(reply)) => {
                 if let Some(frame) = reply.frame {
-                    self.hub.reply(reply.session, frame, reply.position, current);
+                    self.hub.reply(reply.session, frame, reply.position, reply.roster, current);
                 }
             }
             Some(Down::End(end)) => self.hub.end(end.session, Close::told(end.code, &end.reason)),
             Some(Down::Event(event)) if current => {
                 if let Some(frame) = event.frame {
-                    return self.hub.event(&event.room, frame, event.position).into_iter().collect();
+                    let again = self.hub.event(&event.room, frame, event.position, event.roster);
+                    return again.into_iter().collect();
                 }
             }
             Some(Down::Heads(heads)) if current => return self.hub.heads(heads.heads),

@@ -218,7 +218,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        room::{Command, Ear, Limits, Listener},
+        room::{Command, Ear, Limits, Listener, Place, Replay},
         rooms::RoomGuard,
         store::{ScriptedStore, Seat},
     };
@@ -262,7 +262,14 @@ mod tests {
             let session = seat.session.clone();
             let guard = self.rooms.reenter(&self.lobby);
             let ear = Ear { id: 1, listener: Arc::new(Nobody) };
-            guard.send(Command::Replay { ear, seats: vec![seat], since: Position::default() }).await;
+            guard
+                .send(Command::Replay(Replay {
+                    ear,
+                    seats: vec![seat],
+                    since: Position::default(),
+                    roster: None,
+                }))
+                .await;
             (session, guard)
         }
 
@@ -280,8 +287,8 @@ mod tests {
     struct Nobody;
 
     impl Listener for Nobody {
-        fn reply(&self, _: u64, _: ServerFrame, _: Option<Position>) {}
-        fn event(&self, _: &RoomId, _: &ServerFrame, _: Option<&Position>) {}
+        fn reply(&self, _: u64, _: ServerFrame, _: Option<Place>) {}
+        fn event(&self, _: &RoomId, _: &ServerFrame, _: Option<&Place>) {}
         fn head(&self, _: &RoomId, _: Head) {}
         fn catches_up(&self) -> bool {
             true

@@ -17,8 +17,11 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use prost::Message as _;
-use proto::chat::v1::{
-    Head, Joined, Member, MembersPage, Message, Position, Presence, ServerFrame, server_frame::Body,
+use proto::{
+    chat::v1::{
+        Head, Joined, Member, MembersPage, Message, Position, Presence, ServerFrame, server_frame::Body,
+    },
+    edge::v1::RosterPlace,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -45,12 +48,21 @@ pub(crate) const LINGER: Duration = Duration::from_secs(30);
 /// How many sessions are put back into the store at once after it lost them.
 const REJOIN_AT_ONCE: usize = 64;
 
+/// Where a `joined` or a `presence` leaves those who hear it.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// From there on the room's events follow. A `presence` moves nobody.
+    pub(crate) position: Option<Position>,
+    /// Up to where they were told of the roster.
+    pub(crate) roster: RosterPlace,
+}
+
 /// Where one Link's or one bot's frames go. None of these waits: a listener that is full ends itself.
 pub(crate) trait Listener: Send + Sync + 'static {
-    /// A frame for one session. `position`: from there on the room's events follow for it.
-    fn reply(&self, session: u64, frame: ServerFrame, position: Option<Position>);
+    /// A frame for one session; with its place in the room if it joined.
+    fn reply(&self, session: u64, frame: ServerFrame, place: Option<Place>);
     /// An event for all sessions in the room.
-    fn event(&self, room: &RoomId, frame: &ServerFrame, position: Option<&Position>);
+    fn event(&self, room: &RoomId, frame: &ServerFrame, place: Option<&Place>);
     /// Where a room with sessions here stands, as read from the store.
     fn head(&self, room: &RoomId, head: Head);
     /// Whether a session that was told only the beginning of what it missed is seen to from the other side.
@@ -79,8 +91,8 @@ pub(crate) enum Command {
     Beacon(Standing),
     /// A session comes, already seated in the store. The reply is sent by the room, so that it is in order.
     Join(Box<Join>),
-    /// Sessions that were here by another room service; what they missed after `since` is told as events.
-    Replay { ear: Ear, seats: Vec<Seat>, since: Position },
+    /// Sessions that were here by another room service; what they missed is told as events.
+    Replay(Replay),
     /// A session goes. After `done` the room does not put it back into the store any more.
     Leave { ear: ListenerId, session: SessionName, done: Option<oneshot::Sender<()>> },
     /// Messages before a number, if the tail has them all.
@@ -99,6 +111,16 @@ pub(crate) struct Join {
     pub(crate) arrival: Arrival,
     pub(crate) since: Option<Position>,
     pub(crate) done: oneshot::Sender<Result<(), StoreError>>,
+}
+
+/// What a Link is to be told again, and whom to let in then.
+pub(crate) struct Replay {
+    pub(crate) ear: Ear,
+    pub(crate) seats: Vec<Seat>,
+    /// The last message that it was told.
+    pub(crate) since: Position,
+    /// Up to where it was told of the roster, if that is known.
+    pub(crate) roster: Option<RosterPlace>,
 }
 
 /// What a room is told through, and whether it was told too much at once.
@@ -138,12 +160,6 @@ pub(crate) struct Room {
     unreplayed: Vec<Replay>,
 }
 
-struct Replay {
-    ear: Ear,
-    seats: Vec<Seat>,
-    since: Position,
-}
-
 impl Room {
     /// Begins to hear the room, then reads it: the other order loses what is said in between.
     pub(crate) async fn open(id: RoomId, store: Arc<dyn Store>, limits: Limits) -> Result<Self, StoreError> {
@@ -153,10 +169,10 @@ impl Room {
                 id,
                 store,
                 limits,
+                roster: Roster::new(&snapshot.standing, snapshot.members),
                 epoch: snapshot.standing.epoch,
                 head: snapshot.standing.head,
                 tail: snapshot.messages.into(),
-                roster: Roster::new(snapshot.standing.roster_version, snapshot.members),
                 present: HashMap::new(),
                 behind: false,
                 roster_suspect: None,
@@ -204,9 +220,7 @@ impl Room {
             if !self.present.is_empty() {
                 idle_since = Instant::now();
             }
-            if let Some(presence) = self.roster.announce(self.id.as_str()) {
-                self.tell(&ServerFrame::event(Body::Presence(presence)), None);
-            }
+            self.announce();
         }
         self.store.unsubscribe(&self.id).await;
     }
@@ -222,7 +236,7 @@ impl Room {
             Command::Reassert(ear) => self.put_sessions_back(ear).await,
             Command::Beacon(standing) => self.compare(standing).await,
             Command::Join(join) => self.join(*join).await,
-            Command::Replay { ear, seats, since } => self.replay(Replay { ear, seats, since }).await,
+            Command::Replay(replay) => self.replay(replay).await,
             Command::Leave { ear, session, done } => {
                 for replay in &mut self.unreplayed {
                     replay.seats.retain(|seat| seat.session != session);
@@ -279,9 +293,17 @@ impl Room {
         self.tail.push_back(message);
     }
 
-    fn tell(&self, frame: &ServerFrame, position: Option<&Position>) {
+    fn tell(&self, frame: &ServerFrame, place: Option<&Place>) {
         for present in self.present.values() {
-            present.listener.event(&self.id, frame, position);
+            present.listener.event(&self.id, frame, place);
+        }
+    }
+
+    /// Tells of the changes of the roster, if that is due.
+    fn announce(&mut self) {
+        if let Some(presence) = self.roster.announce(self.id.as_str()) {
+            let place = Place { position: None, roster: self.roster.place() };
+            self.tell(&ServerFrame::event(Body::Presence(presence)), Some(&place));
         }
     }
 
@@ -332,12 +354,12 @@ impl Room {
         self.head = head;
         self.tail = messages.into();
         let joined = self.joined(false, self.newest(), None);
-        self.tell(&ServerFrame::event(Body::Joined(joined)), Some(&self.position()));
+        self.tell(&ServerFrame::event(Body::Joined(joined)), Some(&self.place()));
     }
 
     async fn read_roster(&mut self) {
         match self.store.snapshot(&self.id, 0).await {
-            Ok(snapshot) => self.roster.replace(snapshot.standing.roster_version, snapshot.members),
+            Ok(snapshot) => self.roster.replace(snapshot.standing, snapshot.members),
             Err(error) => self.fall_behind(&error),
         }
     }
@@ -405,9 +427,7 @@ impl Room {
             };
             if change.version == self.roster.version() + 1 {
                 self.roster.apply(&change);
-                if let Some(presence) = self.roster.announce(self.id.as_str()) {
-                    self.tell(&ServerFrame::event(Body::Presence(presence)), None);
-                }
+                self.announce();
             }
         }
         let standing = &join.arrival.standing;
@@ -422,13 +442,13 @@ impl Room {
             }
         };
         let told = match join.since {
-            Some(since) if resumed => messages.last().map_or(since, place),
+            Some(since) if resumed => messages.last().map_or(since, place_of),
             _ => self.position(),
         };
         let joined = Joined { head: told.seq, ..self.joined(resumed, messages, Some(&join.seat.member)) };
         let frame = ServerFrame::reply(join.frame_id, Body::Joined(joined));
-        join.ear.listener.reply(join.session, frame, Some(self.position()));
-        let rest = Replay { ear: join.ear, seats: vec![join.seat], since: told };
+        join.ear.listener.reply(join.session, frame, Some(self.place()));
+        let rest = Replay { ear: join.ear, seats: vec![join.seat], since: told, roster: None };
         if rest.ear.listener.catches_up() {
             self.seat(rest.ear, rest.seats);
         } else {
@@ -496,11 +516,11 @@ impl Room {
             if !resumed {
                 let joined = self.joined(false, messages, None);
                 let frame = ServerFrame::event(Body::Joined(joined));
-                listener.event(&self.id, &frame, Some(&self.position()));
+                listener.event(&self.id, &frame, Some(&self.place()));
                 break;
             }
             let Some(last) = messages.last() else { break };
-            *since = place(last);
+            *since = place_of(last);
             for message in messages {
                 listener.event(&self.id, &ServerFrame::event(Body::Message(message)), None);
             }
@@ -531,17 +551,34 @@ impl Room {
 
     async fn replay(&mut self, replay: Replay) {
         let listener = replay.ear.listener.clone();
+        // What is heard of the roster from here on is announced, once the sessions are seated.
+        let place = Place { position: None, roster: self.roster.place() };
+        let mut left = match self.departures(replay.roster.as_ref()).await {
+            Ok(left) => left,
+            Err(error) => {
+                self.fall_behind(&error);
+                return self.unreplayed.push(replay);
+            }
+        };
         if !self.tell_and_seat(replay, REPLAY_CHUNKS).await {
             return;
         }
-        // Who came while nobody told this Link. Who went shows in the count.
+        // Who left after all that this roster has heard is in it still, and their leaving is announced when it is heard.
+        left.retain(|member| !self.roster.contains(member));
         let presence = Presence {
             room: self.id.to_string(),
             joined: self.roster.page("", MAX_MEMBERS),
-            left: Vec::new(),
+            left,
             member_count: self.roster.count(),
         };
-        listener.event(&self.id, &ServerFrame::event(Body::Presence(presence)), None);
+        listener.event(&self.id, &ServerFrame::event(Body::Presence(presence)), Some(&place));
+    }
+
+    /// Who left after `told`. Nobody if that cannot be proved any more: then it shows in the count.
+    async fn departures(&self, told: Option<&RosterPlace>) -> Result<Vec<String>, StoreError> {
+        let Some(told) = told.filter(|told| **told != self.roster.place()) else { return Ok(Vec::new()) };
+        let left = self.store.departures(&self.id, &told.epoch, told.version).await?;
+        Ok(left.unwrap_or_default())
     }
 
     fn seat(&mut self, ear: Ear, seats: impl IntoIterator<Item = Seat>) {
@@ -578,13 +615,18 @@ impl Room {
         }
     }
 
+    /// Where a `joined` leaves those who hear it.
+    fn place(&self) -> Place {
+        Place { position: Some(self.position()), roster: self.roster.place() }
+    }
+
     fn position(&self) -> Position {
         let id = self.tail.back().map(|message| message.id.clone()).unwrap_or_default();
         Position { epoch: self.epoch.clone(), seq: self.head, id }
     }
 }
 
-fn place(message: &Message) -> Position {
+fn place_of(message: &Message) -> Position {
     Position { epoch: message.epoch.clone(), seq: message.seq, id: message.id.clone() }
 }
 

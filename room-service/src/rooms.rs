@@ -160,7 +160,7 @@ impl Rooms {
             }
             while let Ok(command) = commands.try_recv() {
                 match command {
-                    Command::Replay { .. } | Command::Leave { .. } => waiting.push(command),
+                    Command::Replay(_) | Command::Leave { .. } => waiting.push(command),
                     Command::Reassert(_) => reassert = true,
                     _ => {}
                 }

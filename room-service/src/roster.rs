@@ -6,10 +6,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use proto::chat::v1::{Member, Presence};
+use proto::{
+    chat::v1::{Member, Presence},
+    edge::v1::RosterPlace,
+};
 use tokio::time::Instant;
 
-use crate::store::RosterChange;
+use crate::store::{RosterChange, Standing};
 
 /// The least time between two presence events of a room.
 pub(crate) const QUIET: Duration = Duration::from_millis(250);
@@ -17,6 +20,8 @@ pub(crate) const QUIET: Duration = Duration::from_millis(250);
 /// Who is in the room, as far as is known here.
 #[derive(Debug)]
 pub(crate) struct Roster {
+    /// In which its version was read.
+    epoch: String,
     version: u64,
     members: BTreeMap<String, Member>,
     /// What is not announced yet: who came, or that someone (by id) went.
@@ -25,12 +30,23 @@ pub(crate) struct Roster {
 }
 
 impl Roster {
-    pub(crate) fn new(version: u64, members: Vec<Member>) -> Self {
-        Self { version, members: by_id(members), pending: BTreeMap::new(), quiet_until: Instant::now() }
+    pub(crate) fn new(standing: &Standing, members: Vec<Member>) -> Self {
+        Self {
+            epoch: standing.epoch.clone(),
+            version: standing.roster_version,
+            members: by_id(members),
+            pending: BTreeMap::new(),
+            quiet_until: Instant::now(),
+        }
     }
 
     pub(crate) fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Up to where it tells of the room's roster.
+    pub(crate) fn place(&self) -> RosterPlace {
+        RosterPlace { epoch: self.epoch.clone(), version: self.version }
     }
 
     pub(crate) fn contains(&self, member: &str) -> bool {
@@ -66,8 +82,9 @@ impl Roster {
     }
 
     /// Becomes what was read from the store. The difference is announced.
-    pub(crate) fn replace(&mut self, version: u64, members: Vec<Member>) {
-        self.version = version;
+    pub(crate) fn replace(&mut self, standing: Standing, members: Vec<Member>) {
+        self.epoch = standing.epoch;
+        self.version = standing.roster_version;
         let fresh = by_id(members);
         let gone: Vec<String> = self.members.keys().filter(|id| !fresh.contains_key(*id)).cloned().collect();
         for member in gone {
@@ -130,13 +147,17 @@ mod tests {
         RosterChange { joined: vec![member(id)], version, ..RosterChange::default() }
     }
 
+    fn at(roster_version: u64) -> Standing {
+        Standing { roster_version, ..Standing::default() }
+    }
+
     fn went(id: &str, version: u64) -> RosterChange {
         RosterChange { left: vec![id.to_owned()], version, ..RosterChange::default() }
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_first_change_is_told_at_once_and_the_next_are_merged() {
-        let mut roster = Roster::new(0, Vec::new());
+        let mut roster = Roster::new(&at(0), Vec::new());
         assert!(roster.apply(&came("ada", 1)));
         let first = roster.announce("lobby").expect("at once");
         assert_eq!((first.joined.len(), first.member_count), (1, 1));
@@ -154,11 +175,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_repeated_change_is_ignored_and_a_missing_one_is_noticed() {
-        let mut roster = Roster::new(4, vec![member("ada")]);
+        let mut roster = Roster::new(&at(4), vec![member("ada")]);
         assert!(roster.apply(&went("ada", 4)), "seen already");
         assert!(roster.contains("ada"));
         assert!(!roster.apply(&came("cid", 6)), "5 is missing");
-        roster.replace(6, vec![member("bob"), member("cid")]);
+        roster.replace(at(6), vec![member("bob"), member("cid")]);
         let difference = roster.announce("lobby").unwrap();
         assert_eq!(difference.joined, [member("bob"), member("cid")]);
         assert_eq!(difference.left, ["ada"]);
@@ -166,7 +187,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pages_follow_each_other() {
-        let roster = Roster::new(0, ["a", "b", "c"].map(member).to_vec());
+        let roster = Roster::new(&at(0), ["a", "b", "c"].map(member).to_vec());
         assert_eq!(roster.page("", 2), ["a", "b"].map(member));
         assert_eq!(roster.page("b", 2), [member("c")]);
     }

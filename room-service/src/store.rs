@@ -35,6 +35,13 @@ use crate::ids::{EdgeId, RoomId, SessionName};
 /// How long a repeated `client_id` is answered with the first message.
 pub const REPEAT_WINDOW: Duration = Duration::from_mins(10);
 
+/// How many departures of a room are remembered, for Links that come back: more than leave a busy room while a room
+/// service restarts.
+pub const DEPARTURES_KEPT: u32 = 1000;
+
+/// How long they are remembered: a Link that was away for longer finds another roster anyway.
+pub const DEPARTURES_TTL: Duration = Duration::from_hours(1);
+
 /// How many heard things may wait for the rooms. Past it, all rooms read what they missed from the store.
 const FEED_CAPACITY: usize = 16_384;
 
@@ -247,6 +254,17 @@ pub trait Store: Send + Sync + 'static {
 
     /// The newest `page` messages and everyone in the room, at one moment.
     async fn snapshot(&self, room: &RoomId, page: u32) -> Result<Snapshot, StoreError>;
+
+    /// Who left after version `version` of the roster and is not back, by id.
+    ///
+    /// Nothing if that cannot be proved: the version is of another `epoch` or not reached, or departures after it are
+    /// forgotten. The newest [`DEPARTURES_KEPT`] are kept, for [`DEPARTURES_TTL`] after the last change of them.
+    async fn departures(
+        &self,
+        room: &RoomId,
+        epoch: &str,
+        version: u64,
+    ) -> Result<Option<Vec<String>>, StoreError>;
 
     /// Where the room stands.
     async fn standing(&self, room: &RoomId) -> Result<Standing, StoreError>;

@@ -8,8 +8,8 @@ use proto::chat::v1::{Member, Position};
 use room_service::{
     ids::{EdgeId, RoomId, SessionName},
     store::{
-        Ack, Appended, Draft, Feed, Heard, Lease, MemoryStore, ProbeError, Published, RedisOptions,
-        RedisStore, RosterChange, Seat, Standing, Store,
+        Ack, Appended, DEPARTURES_KEPT, DEPARTURES_TTL, Draft, Feed, Heard, Lease, MemoryStore, ProbeError,
+        Published, RedisOptions, RedisStore, RosterChange, Seat, Standing, Store,
     },
 };
 use runtime::{Health, Tasks};
@@ -130,6 +130,8 @@ laws! {
     reading_makes_no_room
     an_edge_is_looked_for_where_it_has_sessions_and_nowhere_else
     a_join_beside_a_leave_of_the_same_edge_is_found
+    who_left_after_a_version_is_known_until_they_are_back
+    of_many_who_left_the_newest_are_known_and_no_more_is_proved
 }
 
 async fn numbers_have_no_holes_even_when_many_append_at_once(world: World) {
@@ -365,6 +367,106 @@ async fn a_join_beside_a_leave_of_the_same_edge_is_found(world: World) {
         left.and(joined.map(|_| ())).unwrap();
         assert_eq!(world.store.sessions(&comes.edge).await.unwrap(), [(lobby(), comes.session)], "round {n}");
     }
+    world.end().await;
+}
+
+async fn who_left_after_a_version_is_known_until_they_are_back(world: World) {
+    let (store, lobby) = (&world.store, lobby());
+    assert_eq!(store.departures(&lobby, "", 0).await.unwrap(), None, "nobody has been there");
+    let (ada, bob, tab) = (seat("s1", "ada", "e1"), seat("s2", "bob", "e1"), seat("s3", "bob", "e2"));
+    let epoch = store.join(&lobby, &ada).await.unwrap().standing.epoch;
+    for seat in [&bob, &tab] {
+        store.join(&lobby, seat).await.unwrap();
+    }
+    let after = async |version| store.departures(&lobby, &epoch, version).await.unwrap();
+    assert_eq!(after(1).await, Some(vec![]), "whoever came did not leave");
+    store.leave(&lobby, &bob.session, &bob.edge).await.unwrap();
+    assert_eq!(after(1).await, Some(vec![]), "nor who has another tab");
+    store.leave(&lobby, &tab.session, &tab.edge).await.unwrap();
+    store.leave(&lobby, &ada.session, &ada.edge).await.unwrap();
+    for (version, left) in [
+        (0, Some(vec!["bob", "ada"])),
+        (2, Some(vec!["bob", "ada"])),
+        (3, Some(vec!["ada"])),
+        (4, Some(vec![])),
+        (5, None),
+    ] {
+        let left = left.map(|left| left.into_iter().map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(after(version).await, left, "{version}");
+    }
+    assert_eq!(store.departures(&lobby, "another", 3).await.unwrap(), None, "another run has other versions");
+    store.join(&lobby, &ada).await.unwrap();
+    store.join(&lobby, &bob).await.unwrap();
+    assert_eq!(after(2).await, Some(vec![]), "both are back");
+    world.end().await;
+}
+
+async fn of_many_who_left_the_newest_are_known_and_no_more_is_proved(world: World) {
+    let (store, lobby) = (&world.store, lobby());
+    // Version 1; then each comes with an even version and leaves with an odd one.
+    let epoch = store.join(&lobby, &seat("s", "stays", "e1")).await.unwrap().standing.epoch;
+    for n in 0..=DEPARTURES_KEPT {
+        let seat = seat("s1", &format!("m{n:04}"), "e1");
+        store.join(&lobby, &seat).await.unwrap();
+        store.leave(&lobby, &seat.session, &seat.edge).await.unwrap();
+    }
+    let after = async |version| store.departures(&lobby, &epoch, version).await.unwrap();
+    assert_eq!(after(2).await, None, "the first departure is forgotten");
+    let newest: Vec<String> = (1..=DEPARTURES_KEPT).map(|n| format!("m{n:04}")).collect();
+    assert_eq!(after(3).await, Some(newest));
+    store.join(&lobby, &seat("s1", "m0500", "e1")).await.unwrap();
+    assert_eq!(after(2).await, None, "it stays forgotten");
+    assert_eq!(after(3).await.map(|left| left.len()), Some(DEPARTURES_KEPT as usize - 1));
+    world.end().await;
+}
+
+/// Who left is forgotten by `forget`, and then only that nobody left since is proved.
+async fn departures_are_forgotten(world: &World, forget: impl AsyncFnOnce()) {
+    let (store, lobby, ada) = (&world.store, lobby(), seat("s1", "ada", "e1"));
+    let epoch = store.join(&lobby, &ada).await.unwrap().standing.epoch;
+    store.leave(&lobby, &ada.session, &ada.edge).await.unwrap();
+    forget().await;
+    let after = async |version| store.departures(&lobby, &epoch, version).await.unwrap();
+    assert_eq!((after(1).await, after(2).await), (None, Some(vec![])));
+    let bob = seat("s2", "bob", "e1");
+    store.join(&lobby, &bob).await.unwrap();
+    store.leave(&lobby, &bob.session, &bob.edge).await.unwrap();
+    assert_eq!((after(1).await, after(2).await), (None, Some(vec!["bob".to_owned()])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_forgets_who_left_long_ago() {
+    let world = World::in_memory();
+    departures_are_forgotten(&world, async || tokio::time::advance(DEPARTURES_TTL).await).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn redis_forgets_who_left_long_ago() {
+    let world = World::in_redis().await;
+    let redis = world.redis.as_ref().unwrap();
+    departures_are_forgotten(&world, async || {
+        let millis = redis.ask(&["PTTL", "chat:{lobby}:left"]).await;
+        let millis: u128 = millis.trim_start_matches(':').trim().parse().unwrap();
+        assert!((1..=DEPARTURES_TTL.as_millis()).contains(&millis), "{millis}");
+        redis.ask(&["PEXPIRE", "chat:{lobby}:left", "0"]).await;
+    })
+    .await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_foreign_key_in_the_place_of_who_left_takes_nobody_out_half_way() {
+    let world = World::in_redis().await;
+    let (redis, ada) = (world.redis.as_ref().unwrap(), seat("s1", "ada", "e1"));
+    world.store.join(&lobby(), &ada).await.unwrap();
+    redis.ask(&["SET", "chat:{lobby}:left", "not a sorted set"]).await;
+    assert!(world.store.leave(&lobby(), &ada.session, &ada.edge).await.is_err());
+    assert!(world.store.join(&lobby(), &seat("s2", "bob", "e1")).await.is_err());
+    assert_eq!(members(&world).await, ["ada"]);
+    redis.ask(&["DEL", "chat:{lobby}:left"]).await;
+    world.store.leave(&lobby(), &ada.session, &ada.edge).await.unwrap();
+    assert!(members(&world).await.is_empty());
     world.end().await;
 }
 

@@ -1,7 +1,7 @@
 //! What fails behind the gateway does not close browsers, and loses nothing.
 
 use clap::Parser as _;
-use proto::chat::v1::{SendRequest, client_frame::Body as Ask, server_frame::Body as Heard};
+use proto::chat::v1::{LeaveRequest, SendRequest, client_frame::Body as Ask, server_frame::Body as Heard};
 use room_service::{Service, config::Settings, open_store};
 use runtime::{Health, Tasks};
 use testkit::{Browser, PATIENCE, RedisServer, eventually};
@@ -92,6 +92,31 @@ async fn a_room_service_restarts_and_its_browsers_miss_nothing() {
         _ => None,
     });
     quiet.await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_left_while_a_room_service_restarted_is_told() {
+    let mut world = World::large().await;
+    let (mut ada, _) = Browser::guest(world.here()).await;
+    let (mut bob, welcome) = Browser::guest(world.there()).await;
+    let gone_id = welcome.member.unwrap().id;
+    ada.join("lobby", None).await;
+    bob.join("lobby", None).await;
+    ada.find(|event| match event {
+        Heard::Presence(presence) => presence.joined.iter().any(|member| member.id == gone_id).then_some(()),
+        _ => None,
+    })
+    .await;
+    world.end_room_service(0).await;
+    let left = bob.ask(Ask::Leave(LeaveRequest { room: "lobby".into() })).await;
+    assert!(matches!(left, Heard::Left(_)), "{left:?}");
+    world.start_room_service_again(0).await;
+    let gone = ada.find(|event| match event {
+        Heard::Presence(presence) if presence.left == [gone_id.as_str()] => Some(presence.member_count),
+        _ => None,
+    });
+    assert_eq!(gone.await, 1);
     world.end().await;
 }
 

@@ -199,7 +199,8 @@ async fn a_gateway_that_does_not_read_is_let_go_and_comes_back_for_what_it_misse
         let (token, name) = (welcome.token.clone(), welcome.session.clone());
         let rooms = vec!["lobby".to_owned()];
         back.say(Up::Session(SessionReplay { session: 1, token, name, rooms })).await;
-        back.say(Up::Room(RoomReplay { room: "lobby".into(), since: Some(place.clone()) })).await;
+        back.say(Up::Room(RoomReplay { room: "lobby".into(), since: Some(place.clone()), roster: None }))
+            .await;
         back.say(Up::Replayed(ReplayDone {})).await;
         while place.seq < FLOOD
             && let Ok(Some(down)) = back.next().await

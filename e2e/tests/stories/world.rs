@@ -159,9 +159,18 @@ impl World {
 
     /// Ends a room service and starts it again where it was, whether its Redis is there or not.
     pub(crate) async fn restart_room_service(&mut self, which: usize) {
-        let part = &self.room_services[which];
-        part.end().await;
-        let address = part.address.clone();
+        self.end_room_service(which).await;
+        self.start_room_service_again(which).await;
+    }
+
+    /// Ends a room service, which can be started again.
+    pub(crate) async fn end_room_service(&self, which: usize) {
+        self.room_services[which].end().await;
+    }
+
+    /// Starts a room service that was ended again where it was.
+    pub(crate) async fn start_room_service_again(&mut self, which: usize) {
+        let address = self.room_services[which].address.clone();
         let listener = eventually("the port is free", async || TcpListener::bind(&address).await.ok()).await;
         self.room_services[which] = self.start_room_service(listener).await;
     }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use proto::{
-    chat::v1::{Joined, Left, Position, Refreshed, Sent, server_frame::Body},
-    edge::v1::{LinkDrain, Probed, RoomReplay, link_request::Body as Up, link_response::Body as Down},
+    chat::v1::{Joined, Left, Position, Presence, Refreshed, Sent, server_frame::Body},
+    edge::v1::{
+        LinkDrain, Probed, RoomReplay, RosterPlace, link_request::Body as Up, link_response::Body as Down,
+    },
 };
 use serde_json::json;
 
@@ -92,7 +94,7 @@ async fn a_link_that_breaks_closes_nobody_and_what_was_missed_arrives_once_and_i
         [(ada_number, "token1", "s_1", "lobby".to_owned()), (bob_number, "newer", "s_2", String::new()),],
         "a session that was never welcome is not told"
     );
-    assert_eq!(link.rooms, [RoomReplay { room: "lobby".into(), since: Some(place(8)) }]);
+    assert_eq!(link.rooms, [replay_from(8)]);
     // The room service does not know exactly what was heard, and says some of it again.
     for seq in [7, 8, 9, 10] {
         link.message("lobby", seq).await;
@@ -167,7 +169,7 @@ async fn a_room_service_that_is_stuck_is_left_for_another() {
     // Its HTTP/2 goes on answering pings, and this is never answered.
     assert!(matches!(stuck.hear().await, Up::Probe(_)));
     let link = world.link().await;
-    assert_eq!(link.rooms, [RoomReplay { room: "lobby".into(), since: Some(place(0)) }]);
+    assert_eq!(link.rooms, [replay_from(0)]);
     link.message("lobby", 1).await;
     ada.hear_messages([1]).await;
 }
@@ -203,7 +205,7 @@ async fn a_hole_is_not_handed_on_and_the_room_is_asked_for_again_once() {
     for seq in [6, 8, 9] {
         link.message("lobby", seq).await;
     }
-    assert_eq!(link.replay().await, RoomReplay { room: "lobby".into(), since: Some(place(6)) });
+    assert_eq!(link.replay().await, replay_from(6));
     for seq in 7..=10 {
         link.message("lobby", seq).await;
     }
@@ -218,7 +220,7 @@ async fn what_was_lost_silently_is_found_by_the_second_beacon() {
     let (mut ada, _) = world.member(&mut link, "lobby", 5).await;
     link.heads("lobby", 6).await;
     link.heads("lobby", 6).await;
-    assert_eq!(link.replay().await, RoomReplay { room: "lobby".into(), since: Some(place(5)) });
+    assert_eq!(link.replay().await, replay_from(5));
     link.message("lobby", 6).await;
     ada.hear_messages([6]).await;
     // A busy room is always a little behind, and nothing is wrong.
@@ -261,6 +263,36 @@ async fn a_room_that_starts_afresh_is_started_afresh_by_everyone_in_it() {
 }
 
 #[tokio::test]
+async fn a_new_link_is_told_up_to_where_everyone_was_told_who_left() {
+    let (mut world, mut link) = World::ready(|_| {}).await;
+    let roster = |version| Some(RosterPlace { epoch: "E1".into(), version });
+    let (mut ada, _) = world.guest(&mut link).await;
+    ada.say(json!({ "id": 2, "join": { "room": "lobby" } })).await;
+    link.reply_to_join(joined("lobby", 0), roster(3)).await;
+    ada.hear().await;
+    // What bob is told, ada is not.
+    let (mut bob, _) = world.guest(&mut link).await;
+    bob.say(json!({ "id": 2, "join": { "room": "lobby" } })).await;
+    link.reply_to_join(joined("lobby", 0), roster(5)).await;
+    bob.hear().await;
+    drop(link);
+    let link = world.link().await;
+    assert_eq!(link.rooms, [RoomReplay { roster: roster(3), ..replay_from(0) }]);
+
+    let presence = Presence { room: "lobby".into(), left: vec!["eve".into()], ..Presence::default() };
+    link.presence("lobby", presence, roster(6)).await;
+    for browser in [&mut ada, &mut bob] {
+        assert_eq!(browser.hear().await["presence"]["left"], json!(["eve"]));
+    }
+    // Of the roster a message says nothing.
+    link.message("lobby", 1).await;
+    ada.hear_messages([1]).await;
+    drop(link);
+    let link = world.link().await;
+    assert_eq!(link.rooms, [RoomReplay { roster: roster(6), ..replay_from(1) }]);
+}
+
+#[tokio::test]
 async fn a_room_service_that_goes_away_is_left_without_a_break() {
     let (mut world, mut old) = World::ready(|_| {}).await;
     let (mut ada, session) = world.member(&mut old, "lobby", 0).await;
@@ -270,7 +302,7 @@ async fn a_room_service_that_goes_away_is_left_without_a_break() {
     let (_, leave) = old.frame().await;
     old.say(Down::Drain(LinkDrain { within_seconds: 20 })).await;
     let mut new = world.link().await;
-    assert_eq!(new.rooms, [RoomReplay { room: "lobby".into(), since: Some(place(0)) }]);
+    assert_eq!(new.rooms, [replay_from(0)]);
     new.message("lobby", 1).await;
     ada.hear_messages([1]).await;
 
@@ -304,7 +336,7 @@ async fn an_old_link_is_replaced_by_one_that_is_open_before_it_ends() {
     ada.say(json!({ "id": 9, "send": { "room": "lobby", "client_id": "c", "text": "hi" } })).await;
     let (_, send) = old.frame().await;
     let mut new = world.link().await;
-    assert_eq!(new.rooms, [RoomReplay { room: "lobby".into(), since: Some(place(0)) }]);
+    assert_eq!(new.rooms, [replay_from(0)]);
     // The old one still answers what it was asked, and says once more what the new one says.
     old.reply(session, send.id, Body::Sent(Sent { seq: 1, ..Sent::default() })).await;
     assert_eq!(ada.hear().await["sent"]["seq"], 1);
@@ -352,4 +384,9 @@ async fn a_room_service_that_floods_the_gateway_stalls_nobody() {
     }
     link.message("attic", 1).await;
     ada.hear_messages([1]).await;
+}
+
+/// What a new Link is told of the lobby, which was handed on up to `seq`.
+fn replay_from(seq: u32) -> RoomReplay {
+    RoomReplay { room: "lobby".into(), since: Some(place(seq)), roster: None }
 }

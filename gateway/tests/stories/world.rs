@@ -18,12 +18,12 @@ use futures_util::{SinkExt as _, Stream, StreamExt as _};
 use gateway::{Gateway, Upstream, config::Settings};
 use proto::{
     chat::v1::{
-        ClientFrame, Head, Joined, Message, Position, ServerFrame, Welcome, client_frame::Body as Said,
-        server_frame::Body,
+        ClientFrame, Head, Joined, Message, Position, Presence, ServerFrame, Welcome,
+        client_frame::Body as Said, server_frame::Body,
     },
     edge::v1::{
-        Heads, LinkRequest, LinkResponse, Opened, Probed, RoomEvent, RoomReplay, SessionEnd, SessionGone,
-        SessionReplay, SessionReply,
+        Heads, LinkRequest, LinkResponse, Opened, Probed, RoomEvent, RoomReplay, RosterPlace, SessionEnd,
+        SessionGone, SessionReplay, SessionReply,
         edge_service_server::{EdgeService, EdgeServiceServer},
         link_request::Body as Up,
         link_response::Body as Down,
@@ -380,12 +380,28 @@ impl Link {
 
     pub(crate) async fn reply(&self, session: u64, id: u32, body: Body) {
         let frame = Some(ServerFrame::reply(id, body));
-        self.say(Down::Reply(SessionReply { session, frame, position: None })).await;
+        self.say(Down::Reply(SessionReply { session, frame, ..SessionReply::default() })).await;
     }
 
     pub(crate) async fn joined(&self, session: u64, id: u32, joined: Joined, position: Position) {
         let frame = Some(ServerFrame::reply(id, Body::Joined(joined)));
-        self.say(Down::Reply(SessionReply { session, frame, position: Some(position) })).await;
+        let position = Some(position);
+        self.say(Down::Reply(SessionReply { session, frame, position, roster: None })).await;
+    }
+
+    /// The gateway's next word is a join, and this is the answer. The session's roster is told up to `roster`.
+    pub(crate) async fn reply_to_join(&mut self, joined: Joined, roster: Option<RosterPlace>) {
+        let (session, join) = self.frame().await;
+        assert!(matches!(join.body, Some(Said::Join(_))), "{join:?}");
+        let position = Some(place(joined.head));
+        let frame = Some(ServerFrame::reply(join.id, Body::Joined(joined)));
+        self.say(Down::Reply(SessionReply { session, frame, position, roster })).await;
+    }
+
+    /// Tells who came and went. All of the room are then told of its roster up to `roster`.
+    pub(crate) async fn presence(&self, room: &str, presence: Presence, roster: Option<RosterPlace>) {
+        let frame = Some(ServerFrame::event(Body::Presence(presence)));
+        self.say(Down::Event(RoomEvent { room: room.to_owned(), frame, position: None, roster })).await;
     }
 
     pub(crate) async fn event(&self, room: &str, body: Body) {
@@ -393,7 +409,12 @@ impl Link {
     }
 
     pub(crate) async fn event_at(&self, room: &str, body: Body, position: Option<Position>) {
-        let event = RoomEvent { room: room.to_owned(), frame: Some(ServerFrame::event(body)), position };
+        let event = RoomEvent {
+            room: room.to_owned(),
+            frame: Some(ServerFrame::event(body)),
+            position,
+            roster: None,
+        };
         self.say(Down::Event(event)).await;
     }
 

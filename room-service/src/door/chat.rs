@@ -12,7 +12,7 @@ use std::{
 use futures_util::{Stream, StreamExt as _};
 use proto::chat::v1::{
     ClientFrame, Error as ErrorFrame, Head, Heartbeat, HistoryPage, HistoryRequest, MembersPage,
-    MembersRequest, Move, Position, SendRequest, Sent, ServerFrame, chat_service_server::ChatService,
+    MembersRequest, Move, SendRequest, Sent, ServerFrame, chat_service_server::ChatService,
     server_frame::Body as Reply,
 };
 use tokio::time::{Instant, interval_at, sleep};
@@ -24,7 +24,7 @@ use crate::{
     identity::Identity,
     ids::RoomId,
     refusal::Refusal,
-    room::{Ear, Listener},
+    room::{Ear, Listener, Place},
     session::{Door, Session, enterable, history_limit, members_limit},
 };
 
@@ -171,11 +171,11 @@ impl BotDown {
 }
 
 impl Listener for BotDown {
-    fn reply(&self, _session: u64, frame: ServerFrame, _position: Option<Position>) {
+    fn reply(&self, _session: u64, frame: ServerFrame, _place: Option<Place>) {
         self.outflow.push(frame);
     }
 
-    fn event(&self, _room: &RoomId, frame: &ServerFrame, _position: Option<&Position>) {
+    fn event(&self, _room: &RoomId, frame: &ServerFrame, _place: Option<&Place>) {
         self.outflow.push(frame.clone());
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::Stream;
 use proto::{
-    chat::v1::{ClientFrame, Error as ErrorFrame, Head, Position, ServerFrame, server_frame::Body as Reply},
+    chat::v1::{ClientFrame, Error as ErrorFrame, Head, ServerFrame, server_frame::Body as Reply},
     edge::v1::{
         Heads, LinkDrain, LinkRequest, LinkResponse, Open, Opened, Probed, RoomEvent, RoomReplay, SessionEnd,
         SessionReplay, SessionReply, edge_service_server::EdgeService, link_request::Body as Up,
@@ -26,7 +26,7 @@ use crate::{
     Service,
     ids::{EdgeId, RoomId, SessionName},
     refusal::Refusal,
-    room::{Command, Ear, Listener},
+    room::{Command, Ear, Listener, Place, Replay},
     rooms::BEACON,
     session::{Door, Session},
     store::Seat,
@@ -216,7 +216,8 @@ impl Link {
         let seats = self.replayed.remove(&room).unwrap_or_default();
         let guard = self.service.rooms.reenter(&room);
         let since = replay.since.unwrap_or_default();
-        guard.send(Command::Replay { ear: self.door.ear.clone(), seats, since }).await;
+        let ear = self.door.ear.clone();
+        guard.send(Command::Replay(Replay { ear, seats, since, roster: replay.roster })).await;
     }
 
     /// Compares what the store thinks is here with what is: a session that ended between two Links gets the grace, one
@@ -331,13 +332,16 @@ impl LinkDown {
 }
 
 impl Listener for LinkDown {
-    fn reply(&self, session: u64, frame: ServerFrame, position: Option<Position>) {
-        self.send(Down::Reply(SessionReply { session, frame: Some(frame), position }));
+    fn reply(&self, session: u64, frame: ServerFrame, place: Option<Place>) {
+        let (position, roster) = place.map(|place| (place.position, place.roster)).unzip();
+        let position = position.flatten();
+        self.send(Down::Reply(SessionReply { session, frame: Some(frame), position, roster }));
     }
 
-    fn event(&self, room: &RoomId, frame: &ServerFrame, position: Option<&Position>) {
-        let (frame, position) = (Some(frame.clone()), position.cloned());
-        self.send(Down::Event(RoomEvent { room: room.to_string(), frame, position }));
+    fn event(&self, room: &RoomId, frame: &ServerFrame, place: Option<&Place>) {
+        let (position, roster) = place.cloned().map(|place| (place.position, place.roster)).unzip();
+        let (frame, position) = (Some(frame.clone()), position.flatten());
+        self.send(Down::Event(RoomEvent { room: room.to_string(), frame, position, roster }));
     }
 
     fn catches_up(&self) -> bool {

@@ -17,15 +17,23 @@ enum Told {
 }
 
 #[derive(Default)]
-struct Recorder(Mutex<Vec<Told>>);
+struct Recorder {
+    told: Mutex<Vec<Told>>,
+    /// Who left, in each presence event.
+    left: Mutex<Vec<Vec<String>>>,
+}
 
 impl Recorder {
     fn told(&self) -> Vec<Told> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn tell(&self, told: Told) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(told);
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(told);
+    }
+
+    fn left(&self) -> Vec<Vec<String>> {
+        std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -34,16 +42,19 @@ fn numbers(joined: &Joined) -> Vec<u32> {
 }
 
 impl Listener for Recorder {
-    fn reply(&self, _: u64, frame: ServerFrame, _: Option<Position>) {
+    fn reply(&self, _: u64, frame: ServerFrame, _: Option<Place>) {
         if let Some(Body::Joined(joined)) = frame.body {
             self.tell(Told::Joined(numbers(&joined)));
         }
     }
 
-    fn event(&self, _: &RoomId, frame: &ServerFrame, _: Option<&Position>) {
+    fn event(&self, _: &RoomId, frame: &ServerFrame, _: Option<&Place>) {
         match &frame.body {
             Some(Body::Message(message)) => self.tell(Told::Message(message.seq)),
             Some(Body::Joined(joined)) => self.tell(Told::Afresh(numbers(joined))),
+            Some(Body::Presence(presence)) => {
+                self.left.lock().unwrap_or_else(PoisonError::into_inner).push(presence.left.clone());
+            }
             _ => {}
         }
     }
@@ -101,6 +112,17 @@ impl Stage {
         }
     }
 
+    /// A Link comes back that was told of the roster up to `roster`, and has missed no message.
+    async fn replay(&mut self, roster: RosterPlace) {
+        let replay = Replay {
+            ear: self.ear(),
+            seats: vec![seat()],
+            since: self.room.position(),
+            roster: Some(roster),
+        };
+        self.room.obey(Command::Replay(replay)).await;
+    }
+
     async fn say(&self, client_id: &str) -> Position {
         let appended = self.store.append(&draft(client_id)).await.unwrap();
         Position { epoch: appended.epoch, seq: appended.seq, id: appended.id }
@@ -144,7 +166,7 @@ async fn what_is_said_while_a_link_is_replayed_is_told_once_and_in_order() {
     let since = Position { epoch: stage.room.epoch.clone(), seq: 10, id: String::new() };
     stage.store.say_before_resume(draft("meanwhile"));
     let ear = stage.ear();
-    stage.room.obey(Command::Replay { ear, seats: vec![seat()], since }).await;
+    stage.room.obey(Command::Replay(Replay { ear, seats: vec![seat()], since, roster: None })).await;
     stage.hear().await;
     stage.say("later").await;
     stage.hear().await;
@@ -157,7 +179,7 @@ async fn a_replay_that_the_store_could_not_answer_is_told_before_what_follows_it
     let since = Position { epoch: stage.room.epoch.clone(), seq: 10, id: String::new() };
     stage.store.refuse_resume();
     let ear = stage.ear();
-    stage.room.obey(Command::Replay { ear, seats: vec![seat()], since }).await;
+    stage.room.obey(Command::Replay(Replay { ear, seats: vec![seat()], since, roster: None })).await;
     stage.say("later").await;
     stage.hear().await;
     assert_eq!(stage.recorder.told(), [], "it would be a hole");
@@ -174,13 +196,71 @@ async fn who_left_before_their_replay_could_be_told_is_not_let_in() {
     let since = Position { epoch: stage.room.epoch.clone(), seq: 10, id: String::new() };
     stage.store.refuse_resume();
     let ear = stage.ear();
-    stage.room.obey(Command::Replay { ear, seats: vec![seat()], since }).await;
+    stage.room.obey(Command::Replay(Replay { ear, seats: vec![seat()], since, roster: None })).await;
     stage.room.obey(Command::Leave { ear: 1, session: seat().session, done: None }).await;
     let standing = stage.store.standing(&lobby()).await.unwrap();
     stage.room.obey(Command::Beacon(standing)).await;
     let (done, seated) = oneshot::channel();
     stage.room.obey(Command::Seated(done)).await;
     assert!(seated.await.unwrap().is_empty());
+}
+
+/// A room with a member, and up to where everyone was told of its roster.
+async fn a_stage_with_bob() -> (Stage, Seat, RosterPlace) {
+    let mut stage = Stage::with_messages(0).await;
+    let member = Member { id: "bob".to_owned(), ..Member::default() };
+    let bob = Seat { session: SessionName("s_bob".to_owned()), member, edge: EdgeId("e_2".to_owned()) };
+    stage.store.join(&lobby(), &bob).await.unwrap();
+    stage.join(None).await;
+    stage.hear().await;
+    stage.room.announce();
+    stage.recorder.left();
+    let told = stage.room.roster.place();
+    (stage, bob, told)
+}
+
+#[tokio::test]
+async fn a_link_that_comes_back_hears_who_left_and_the_store_is_asked_only_if_the_roster_changed() {
+    let (mut stage, bob, told) = a_stage_with_bob().await;
+    stage.store.leave(&lobby(), &bob.session, &bob.edge).await.unwrap();
+    stage.hear().await;
+    stage.replay(told).await;
+    assert_eq!(stage.recorder.left(), [["bob"]]);
+    stage.store.calls();
+    stage.replay(stage.room.roster.place()).await;
+    assert_eq!(stage.recorder.left(), [[""; 0]]);
+    assert_eq!(stage.store.calls(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_while_a_link_comes_back_is_told_after_who_is_there() {
+    let (mut stage, bob, told) = a_stage_with_bob().await;
+    let carol = Seat { session: SessionName("s_carol".to_owned()), ..bob.clone() };
+    let carol = Seat { member: Member { id: "carol".to_owned(), ..Member::default() }, ..carol };
+    stage.store.join(&lobby(), &carol).await.unwrap();
+    stage.hear().await;
+    stage.store.leave(&lobby(), &bob.session, &bob.edge).await.unwrap();
+    // The room has not heard that he left, and says that he is there.
+    stage.replay(told).await;
+    assert_eq!(stage.recorder.left(), [[""; 0]]);
+    stage.hear().await;
+    until(stage.room.roster.due()).await;
+    stage.room.announce();
+    assert_eq!(stage.recorder.left(), [["bob"]]);
+}
+
+#[tokio::test]
+async fn a_link_that_comes_back_while_the_store_is_away_hears_who_left_afterwards() {
+    let (mut stage, bob, told) = a_stage_with_bob().await;
+    stage.store.leave(&lobby(), &bob.session, &bob.edge).await.unwrap();
+    stage.hear().await;
+    stage.store.is_away(true);
+    stage.replay(told).await;
+    assert_eq!(stage.recorder.left(), [[""; 0]; 0]);
+    stage.store.is_away(false);
+    let standing = stage.store.standing(&lobby()).await.unwrap();
+    stage.room.obey(Command::Beacon(standing)).await;
+    assert_eq!(stage.recorder.left(), [["bob"]]);
 }
 
 #[tokio::test]

@@ -14,8 +14,9 @@ use proto::{
 use tokio::time::Instant;
 
 use super::{
-    Appended, Arrival, Draft, Feed, FeedSender, Heard, Lease, Page, ProbeError, Published, REPEAT_WINDOW,
-    Resume, RosterChange, Seat, Snapshot, Standing, Store, StoreError, feed,
+    Appended, Arrival, DEPARTURES_KEPT, DEPARTURES_TTL, Draft, Feed, FeedSender, Heard, Lease, Page,
+    ProbeError, Published, REPEAT_WINDOW, Resume, RosterChange, Seat, Snapshot, Standing, Store, StoreError,
+    feed,
 };
 use crate::ids::{EdgeId, RoomId, SessionName, draw};
 
@@ -43,10 +44,60 @@ struct Room {
     messages: VecDeque<Message>,
     sessions: BTreeMap<SessionName, (String, EdgeId)>,
     members: BTreeMap<String, Member>,
+    departures: Departures,
     /// What was answered to a member's `client_id`, and when each of these is to be forgotten, soonest first.
     sent: HashMap<(String, String), Appended>,
     forget: VecDeque<(Instant, (String, String))>,
     last_sent_at: i64,
+}
+
+/// Who left, as long as that is remembered.
+#[derive(Debug, Default)]
+struct Departures {
+    /// Version and member, oldest first; without those who are back.
+    left: VecDeque<(u64, String)>,
+    /// The version of the last departure, and up to which they are forgotten.
+    last: u64,
+    forgotten: u64,
+    forget_at: Option<Instant>,
+}
+
+impl Departures {
+    fn add(&mut self, version: u64, members: &[String]) {
+        self.forget_old();
+        self.last = version;
+        self.left.extend(members.iter().map(|member| (version, member.clone())));
+        while self.left.len() > DEPARTURES_KEPT as usize {
+            self.forgotten = self.left.pop_front().map_or(self.forgotten, |(version, _)| version);
+        }
+        self.forget_at = Some(Instant::now() + DEPARTURES_TTL);
+    }
+
+    fn take_back(&mut self, member: &str) {
+        self.forget_old();
+        let before = self.left.len();
+        self.left.retain(|(_, left)| left != member);
+        if self.left.len() < before {
+            self.forget_at = Some(Instant::now() + DEPARTURES_TTL);
+        }
+    }
+
+    fn after(&self, version: u64) -> Option<Vec<String>> {
+        let forgotten = if self.are_old() { self.last } else { self.forgotten };
+        let after = self.left.iter().filter(|(at, _)| *at > version);
+        (version >= forgotten).then(|| after.map(|(_, member)| member.clone()).collect())
+    }
+
+    fn are_old(&self) -> bool {
+        self.forget_at.is_some_and(|at| at <= Instant::now())
+    }
+
+    fn forget_old(&mut self) {
+        if self.are_old() {
+            self.left.clear();
+            self.forgotten = self.last;
+        }
+    }
 }
 
 impl MemoryStore {
@@ -119,6 +170,12 @@ impl Room {
 
     fn roster_change(&mut self, room: &RoomId, joined: Vec<Member>, left: Vec<String>) -> Published {
         self.roster_version += 1;
+        for member in &joined {
+            self.departures.take_back(&member.id);
+        }
+        if !left.is_empty() {
+            self.departures.add(self.roster_version, &left);
+        }
         Published::Presence(RosterChange {
             room: room.to_string(),
             joined,
@@ -238,6 +295,17 @@ impl Store for MemoryStore {
             messages: room.newest(page),
             members: room.members.values().cloned().collect(),
         }))
+    }
+
+    async fn departures(
+        &self,
+        room: &RoomId,
+        epoch: &str,
+        version: u64,
+    ) -> Result<Option<Vec<String>>, StoreError> {
+        let state = self.lock();
+        let room = state.rooms.get(room).filter(|room| room.epoch == epoch && version <= room.roster_version);
+        Ok(room.and_then(|room| room.departures.after(version)))
     }
 
     async fn standing(&self, room: &RoomId) -> Result<Standing, StoreError> {

@@ -9,9 +9,10 @@
 //! |---|---|---|
 //! | `chat:{lobby}:members` | hash | member id → member as JSON |
 //! | `chat:{lobby}:messages` | sorted set | score = seq, member = message as JSON |
-//! | `chat:{lobby}:meta` | hash | `epoch`, `run`, `seq`, `roster`, `at` |
+//! | `chat:{lobby}:meta` | hash | `epoch`, `run`, `seq`, `roster`, `left` (the version of the last departure), `at` |
 //! | `chat:{lobby}:events` | topic | every event of the room as JSON, in order; sharded on a cluster |
 //! | `chat:{lobby}:sessions` | hash | session → member and edge; member → number of sessions |
+//! | `chat:{lobby}:left` | sorted set | score = roster version, member = who left then and is not back; under the empty name, up to where departures are forgotten; expires after [`DEPARTURES_TTL`] |
 //! | `chat:{lobby}:edge:<edge>` | set | the sessions of one edge in the room; gone with the last of them |
 //! | `chat:{lobby}:sent:<member>:<client_id>` | string | what was answered; expires after [`REPEAT_WINDOW`] |
 //! | `chat:edges` | sorted set | edge → when its lease lapses; the reaper removes it |
@@ -57,8 +58,8 @@ use self::{
     watch::watch,
 };
 use super::{
-    Appended, Arrival, Draft, Feed, Lease, Page, ProbeError, Published, REPEAT_WINDOW, Resume, Seat,
-    Snapshot, Standing, Store, StoreError, feed,
+    Appended, Arrival, DEPARTURES_KEPT, DEPARTURES_TTL, Draft, Feed, Lease, Page, ProbeError, Published,
+    REPEAT_WINDOW, Resume, Seat, Snapshot, Standing, Store, StoreError, feed,
 };
 use crate::ids::{EdgeId, RoomId, SessionName, draw};
 
@@ -103,6 +104,7 @@ struct Scripts {
     join: Script,
     leave: Script,
     read: Script,
+    departures: Script,
     renew: Script,
     claim: Script,
     probe: Script,
@@ -150,6 +152,7 @@ impl RedisStore {
                 join: room_script!("join"),
                 leave: room_script!("leave"),
                 read: room_script!("read"),
+                departures: room_script!("departures"),
                 renew: Script::from_lua(include_str!("redis/renew.lua")),
                 claim: Script::from_lua(include_str!("redis/claim.lua")),
                 probe: Script::from_lua(include_str!("redis/probe.lua")),
@@ -243,9 +246,16 @@ impl RedisStore {
     /// Removes `session`, or up to a batch of any sessions of the edge. How many of the edge's are left.
     async fn remove(&self, room: &RoomId, edge: &EdgeId, session: &str) -> Result<Removed, StoreError> {
         let mut keys = room_keys(room);
-        keys.push(edge_sessions_key(room, edge));
+        keys.extend([edge_sessions_key(room, edge), departures_key(room)]);
         let mut args = self.room_args(room);
-        args.extend([room.as_str().into(), edge.0.as_str().into(), session.into(), REAP_BATCH.into()]);
+        args.extend([
+            room.as_str().into(),
+            millis(DEPARTURES_TTL).into(),
+            edge.0.as_str().into(),
+            session.into(),
+            REAP_BATCH.into(),
+            DEPARTURES_KEPT.into(),
+        ]);
         let (removed, left) = self.run(&self.scripts.leave, keys, args).await?;
         Ok(Removed { removed, left })
     }
@@ -316,10 +326,11 @@ impl Store for RedisStore {
 
     async fn join(&self, room: &RoomId, seat: &Seat) -> Result<Arrival, StoreError> {
         let mut keys = room_keys(room);
-        keys.push(edge_sessions_key(room, &seat.edge));
+        keys.extend([edge_sessions_key(room, &seat.edge), departures_key(room)]);
         let mut args = self.room_args(room);
         args.extend([
             room.as_str().into(),
+            millis(DEPARTURES_TTL).into(),
             seat.session.0.as_str().into(),
             seat.member.id.as_str().into(),
             to_json(&seat.member).into(),
@@ -376,6 +387,20 @@ impl Store for RedisStore {
     async fn snapshot(&self, room: &RoomId, page: u32) -> Result<Snapshot, StoreError> {
         let read = self.read(room, page, vec!["all".into()]).await?;
         Ok(Snapshot { standing: read.standing, messages: read.messages, members: read.members })
+    }
+
+    async fn departures(
+        &self,
+        room: &RoomId,
+        epoch: &str,
+        version: u64,
+    ) -> Result<Option<Vec<String>>, StoreError> {
+        let mut keys = room_keys(room);
+        keys.push(departures_key(room));
+        let mut args = self.room_args(room);
+        args.extend([epoch.into(), version.to_string().into()]);
+        let (proved, left): (u8, Vec<String>) = self.run(&self.scripts.departures, keys, args).await?;
+        Ok((proved == 1).then_some(left))
     }
 
     async fn standing(&self, room: &RoomId) -> Result<Standing, StoreError> {
@@ -503,6 +528,10 @@ fn topic(room: &RoomId) -> String {
 
 fn edge_sessions_key(room: &RoomId, edge: &EdgeId) -> String {
     format!("chat:{{{room}}}:edge:{}", edge.0)
+}
+
+fn departures_key(room: &RoomId) -> String {
+    format!("chat:{{{room}}}:left")
 }
 
 fn edge_rooms_key(edge: &EdgeId) -> String {

@@ -63,7 +63,7 @@ impl ScriptedStore {
         self.script().away = away;
     }
 
-    /// Which joins, leaves, renewals and reapings were asked for since the last look.
+    /// Which joins, leaves, readings of departures, renewals and reapings were asked for since the last look.
     pub(crate) fn calls(&self) -> Vec<&'static str> {
         std::mem::take(&mut self.script().calls)
     }
@@ -134,6 +134,16 @@ impl Store for ScriptedStore {
             self.inner.append(&draft).await?;
         }
         self.inner.snapshot(room, page).await
+    }
+
+    async fn departures(
+        &self,
+        room: &RoomId,
+        epoch: &str,
+        version: u64,
+    ) -> Result<Option<Vec<String>>, StoreError> {
+        self.called("departures")?;
+        self.inner.departures(room, epoch, version).await
     }
 
     async fn standing(&self, room: &RoomId) -> Result<Standing, StoreError> {

@@ -67,7 +67,7 @@ export function useChat(room: string) {
     joining = false
   }
 
-  /** Who left while the gateway was out of touch shows only in the count. */
+  /** Who left while the gateway was out of touch for long shows only in the count. */
   async function checkRoster() {
     const { members, memberCount } = state.value
     if (readingRoster || members.size === memberCount || memberCount > ROSTER_PAGE) return
