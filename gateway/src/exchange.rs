@@ -161,7 +161,7 @@ impl Exchange {
             if self.calls.concern(&room) {
                 continue;
             }
-            let join = JoinRequest { room: room.to_string(), since: Some((*since).clone()) };
+            let join = JoinRequest { room: room.to_string(), since: since.as_deref().cloned() };
             let call = Call::CatchUp(room);
             let id = self.calls.next_id(&call);
             let frame = ClientFrame { id, body: Some(client_frame::Body::Join(join)) };
@@ -267,9 +267,15 @@ impl Exchange {
         if !joined.resumed {
             return self.write(&ServerFrame::event(Body::Joined(joined)));
         }
-        left.retain(|gone| !joined.members.iter().any(|member| member.id == *gone));
-        let presence =
-            Presence { room: joined.room, joined: joined.members, left, member_count: joined.member_count };
+        for member in &joined.members {
+            left.remove(&member.id);
+        }
+        let presence = Presence {
+            room: joined.room,
+            joined: joined.members,
+            left: left.into_iter().collect(),
+            member_count: joined.member_count,
+        };
         self.missed = joined.messages.into();
         self.write(&ServerFrame::event(Body::Presence(presence)))
     }

@@ -487,7 +487,7 @@ mod tests {
         let hub = Hub::default();
         let _ada = member(&hub, place("A", 5));
         let (_, late) = member(&hub, place("A", 3));
-        assert_eq!(late.behind(), [(ROOM.into(), Arc::new(place("A", 3)))]);
+        assert_eq!(late.behind(), [(ROOM.into(), Some(Arc::new(place("A", 3))))]);
         say(&hub, "A", 6);
         assert!(heard(&late).is_empty(), "it would be a hole");
     }

@@ -2,12 +2,13 @@
 //!
 //! The hub pushes, the session's task pops when its socket takes more. Nothing here knows sockets.
 //!
-//! **Invariant:** the bytes waiting never exceed the bound, or one reply where that alone is larger. A session that
+//! **Invariant:** the bytes waiting never exceed the bound, or one reply where that alone is larger, but for the
+//! gateway's own few words. A session that
 //! cannot keep up falls *behind* in some rooms: their events are no longer queued, and once everything queued is
 //! written, the session is brought up to date from history. It is never sent a conversation with holes.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Waker,
 };
@@ -24,6 +25,9 @@ use crate::{
 
 /// What a queued item costs beside its bytes.
 const ITEM_COST: usize = 64;
+/// How many departures from a room are noted for a session that is behind there. Past it they are forgotten, and the
+/// session starts the room afresh: a roster is shorter than the list of who is not in it.
+const MAX_LEFT: usize = 1000;
 /// A queue that grew beyond this is given back when it is empty: most sessions are idle.
 const KEPT_CAPACITY: usize = 16;
 
@@ -52,7 +56,7 @@ pub(crate) struct Missed {
     /// What the room service answered.
     pub(crate) joined: Joined,
     /// Members who left meanwhile, by id.
-    pub(crate) left: Vec<String>,
+    pub(crate) left: BTreeSet<String>,
 }
 
 /// A queue of frames with a bound in bytes, and the rooms in which it could not keep up.
@@ -86,8 +90,19 @@ struct Queued {
 struct Behind {
     /// The last place that the session was handed.
     since: Arc<Position>,
-    /// Who went since then: a roster tells who is there, not who is gone.
-    left: Vec<String>,
+    /// Who went since then: a roster tells who is there, not who is gone. Nothing once they were too many.
+    left: Option<BTreeSet<String>>,
+}
+
+impl Behind {
+    fn note_left(&mut self, gone: &[String]) {
+        if let Some(left) = &mut self.left {
+            left.extend(gone.iter().cloned());
+            if left.len() > MAX_LEFT {
+                self.left = None;
+            }
+        }
+    }
 }
 
 impl Outbox {
@@ -101,7 +116,7 @@ impl Outbox {
         let Some(bytes) = event.encoded(self.encoding) else { return false };
         let mut inner = self.lock();
         if let Some(behind) = inner.behind.get_mut(event.room()) {
-            behind.left.extend_from_slice(event.left());
+            behind.note_left(event.left());
             return false;
         }
         let cost = bytes.len() + ITEM_COST;
@@ -140,20 +155,25 @@ impl Outbox {
     pub(crate) fn missed(&self, id: u32, joined: Joined) -> bool {
         let mut inner = self.lock();
         let cost = joined.encoded_len() + ITEM_COST;
-        let wanted = inner.behind.contains_key(joined.room.as_str());
+        // It is no whole answer if it leaves out who left: it is asked for again, for a fresh start.
+        let wanted = inner
+            .behind
+            .get(joined.room.as_str())
+            .is_some_and(|behind| !joined.resumed || behind.left.is_some());
         if !wanted || !inner.make_room(cost, self.max_bytes) {
             // The session is told that its question was answered, and no more.
             inner.push(ITEM_COST, Item::Reply(ServerFrame { id, body: None }.into()));
             return false;
         }
-        let left = inner.behind.remove(joined.room.as_str()).map(|behind| behind.left).unwrap_or_default();
+        let left =
+            inner.behind.remove(joined.room.as_str()).and_then(|behind| behind.left).unwrap_or_default();
         inner.push(cost, Item::Missed(Missed { id, joined, left }.into()));
         true
     }
 
-    /// Queues the gateway's own word, which is small and rare.
+    /// Queues the gateway's own word, which is rare, so nothing keeps it out. It counts like all else.
     pub(crate) fn word(&self, frame: ServerFrame) {
-        self.lock().push(ITEM_COST, Item::Word(frame.into()));
+        self.lock().push(frame.encoded_len() + ITEM_COST, Item::Word(frame.into()));
     }
 
     /// Tells that a Link broke.
@@ -205,13 +225,15 @@ impl Outbox {
         inner.close.clone()
     }
 
-    /// Where the session is to be brought up to date, now that nothing waits: nowhere, mostly.
-    pub(crate) fn behind(&self) -> Vec<(RoomName, Arc<Position>)> {
+    /// Where the session is to be brought up to date, now that nothing waits: nowhere, mostly. A room without a position
+    /// is to be started afresh.
+    pub(crate) fn behind(&self) -> Vec<(RoomName, Option<Arc<Position>>)> {
         let inner = self.lock();
         if !inner.queue.is_empty() {
             return Vec::new();
         }
-        inner.behind.iter().map(|(room, behind)| (room.clone(), behind.since.clone())).collect()
+        let since = |behind: &Behind| behind.left.is_some().then(|| behind.since.clone());
+        inner.behind.iter().map(|(room, behind)| (room.clone(), since(behind))).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -267,8 +289,7 @@ impl Inner {
     /// Notes that the session does not get `event`.
     fn miss(&mut self, event: &Event) {
         if let Some(before) = event.before() {
-            let behind = self.fall_behind(event.room(), before.clone());
-            behind.left.extend_from_slice(event.left());
+            self.fall_behind(event.room(), before.clone()).note_left(event.left());
         }
     }
 
@@ -276,13 +297,13 @@ impl Inner {
     fn fall_behind(&mut self, room: &RoomName, since: Arc<Position>) -> &mut Behind {
         self.fell_behind = true;
         self.wake();
-        self.behind.entry(room.clone()).or_insert(Behind { since, left: Vec::new() })
+        self.behind.entry(room.clone()).or_insert(Behind { since, left: Some(BTreeSet::new()) })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proto::chat::v1::{Message, Presence, Typing};
+    use proto::chat::v1::{Head, Heartbeat, Message, Presence, Typing};
 
     use super::*;
 
@@ -301,7 +322,7 @@ mod tests {
     }
 
     fn since(outbox: &Outbox) -> Vec<u32> {
-        outbox.behind().iter().map(|(_, since)| since.seq).collect()
+        outbox.behind().iter().map(|(_, since)| since.as_ref().unwrap().seq).collect()
     }
 
     fn small() -> Outbox {
@@ -361,8 +382,40 @@ mod tests {
         while outbox.pop().is_some() {}
         assert!(outbox.missed(7, Joined { room: ROOM.into(), ..Joined::default() }));
         let Some(Item::Missed(missed)) = outbox.pop() else { panic!("what was missed") };
-        assert_eq!((missed.id, missed.left), (7, vec!["m_1".to_owned()]));
+        assert_eq!((missed.id, missed.left), (7, BTreeSet::from(["m_1".to_owned()])));
         assert!(!outbox.is_behind(ROOM));
+    }
+
+    #[test]
+    fn who_left_is_noted_once_and_too_many_are_a_fresh_start() {
+        let outbox = Outbox::new(Encoding::Json, 0);
+        outbox.fall_behind(&ROOM.into(), place(1));
+        let leave = |n: usize| {
+            let left = vec![format!("m_{n}")];
+            outbox.event(&say(1, Body::Presence(Presence { left, ..Presence::default() })));
+        };
+        (0..3 * MAX_LEFT).for_each(|n| leave(n % MAX_LEFT));
+        assert_eq!(since(&outbox), [1], "those who come and go are not too many");
+        leave(MAX_LEFT);
+        assert!(outbox.lock().behind[ROOM].left.is_none(), "nothing is kept of them");
+        assert_eq!(outbox.behind(), [(ROOM.into(), None)]);
+
+        let resumed = Joined { room: ROOM.into(), resumed: true, ..Joined::default() };
+        assert!(!outbox.missed(7, resumed.clone()), "it was asked for when they were fewer");
+        while outbox.pop().is_some() {}
+        assert_eq!(outbox.behind().len(), 1, "and is asked for again");
+        assert!(outbox.missed(8, Joined { resumed: false, ..resumed }));
+        assert!(!outbox.is_behind(ROOM));
+    }
+
+    #[test]
+    fn a_word_is_never_kept_out_and_leaves_less_room() {
+        let outbox = small();
+        let heads = (0..100).map(|n| Head { room: format!("room{n}"), epoch: "e".into(), seq: 1 }).collect();
+        outbox.word(ServerFrame::event(Body::Heartbeat(Heartbeat { heads })));
+        assert!(!outbox.event(&message(1)), "the word is larger than the bound");
+        assert!(matches!(outbox.pop(), Some(Item::Word(_))));
+        assert_eq!(outbox.lock().bytes, 0);
     }
 
     #[test]

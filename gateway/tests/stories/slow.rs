@@ -115,6 +115,35 @@ async fn who_left_meanwhile_is_told_too() {
 }
 
 #[tokio::test]
+async fn when_too_many_left_meanwhile_the_room_starts_afresh() {
+    let (world, mut link, mut deaf) = deaf().await;
+    let (mut ada, _) = world.member(&mut link, "attic", 0).await;
+    let last = overwhelm(&link).await;
+    let left = (0..1001).map(|n| format!("m_{n}")).collect();
+    let gone = Presence { room: "lobby".into(), left, ..Presence::default() };
+    link.event("lobby", Body::Presence(gone)).await;
+    link.message("attic", 1).await;
+    // By then all of it was said.
+    ada.hear_messages([1]).await;
+    let (session, frame) = loop {
+        tokio::select! {
+            _ = deaf.hear_news() => {}
+            asked = link.frame() => break asked,
+        }
+    };
+    let Some(Said::Join(join)) = frame.body else { panic!("{frame:?}") };
+    assert_eq!(join.since, None);
+    link.joined(session, frame.id, joined("lobby", last), place(last)).await;
+    let afresh = loop {
+        let heard = deaf.hear_news().await;
+        if heard.get("joined").is_some() {
+            break heard;
+        }
+    };
+    assert!(afresh.get("id").is_none(), "nobody asked: {afresh}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_proved_is_a_fresh_start() {
     let (_world, mut link, mut deaf) = deaf().await;
     let last = overwhelm(&link).await;
