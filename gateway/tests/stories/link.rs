@@ -326,13 +326,17 @@ async fn a_room_service_that_goes_away_is_left_without_a_break() {
 
 #[tokio::test]
 async fn an_old_link_is_replaced_by_one_that_is_open_before_it_ends() {
+    let (hour, minute) = (Duration::from_hours(1), Duration::from_mins(1));
     let (mut world, mut old) = World::ready(|settings| {
-        settings.link_age = Duration::from_secs(2);
-        // Longer than the old one has still to live.
-        settings.reply_timeout = Duration::from_secs(4);
+        settings.link_age = hour;
+        settings.reply_timeout = 20 * minute;
+        // Nothing else is to happen in that time.
+        settings.heartbeat = 24 * hour;
     })
     .await;
     let (mut ada, session) = world.member(&mut old, "lobby", 0).await;
+    later(hour + hour / 2).await;
+    // Until the new one is open, the old one is the Link.
     ada.say(json!({ "id": 9, "send": { "room": "lobby", "client_id": "c", "text": "hi" } })).await;
     let (_, send) = old.frame().await;
     let mut new = world.link().await;
@@ -345,10 +349,18 @@ async fn an_old_link_is_replaced_by_one_that_is_open_before_it_ends() {
     }
     new.message("lobby", 2).await;
     ada.hear_messages([1, 2]).await;
+    later(20 * minute).await;
     old.ended().await;
     assert_eq!(world.health.check(), Ok(()));
     ada.say(json!({ "id": 10, "typing": { "room": "lobby" } })).await;
     new.frame().await;
+}
+
+/// Lets so much time pass at once.
+async fn later(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
 }
 
 #[tokio::test]
