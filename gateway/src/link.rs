@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use prost::Message as _;
@@ -50,8 +50,13 @@ pub(crate) type Generation = u64;
 
 /// How long it may take from the first packet to `Opened`.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a name or a TCP connection may take: an address that drops packets must not hold up the next one.
+/// How long a name or a TCP connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long one room service may take before the next is tried too: an address that drops packets must not hold up the
+/// others. Longer than opening a Link takes in one region, so that mostly one is tried.
+const HEAD_START: Duration = Duration::from_millis(300);
+/// How many are tried at once.
+const MAX_TRIES: usize = 4;
 /// What a room service may send before it is read, of the stream and of its connection, which has no other. Enough for
 /// a fast network; what waits for slow sessions waits in their outboxes, so this is always read.
 const WINDOW: u32 = 4 << 20;
@@ -378,15 +383,7 @@ impl Keeper {
     async fn dial(&self, avoid: Option<SocketAddr>, mut pace: Pace) -> Box<Line> {
         loop {
             pace.wait().await;
-            let mut last_resort = None;
-            for target in self.upstream.targets(avoid).await {
-                match self.try_open(&target).await {
-                    Some(line) if line.troubled => last_resort = last_resort.or(Some(line)),
-                    Some(line) => return Box::new(Line { pace, ..line }),
-                    None => {}
-                }
-            }
-            if let Some(line) = last_resort {
+            if let Some(line) = self.race(self.upstream.targets(avoid).await).await {
                 return Box::new(Line { pace, ..line });
             }
         }
@@ -394,15 +391,30 @@ impl Keeper {
 
     /// Looks once for a room service that can deliver, elsewhere than at `troubled`.
     async fn look_elsewhere(&self, troubled: Option<SocketAddr>) -> Option<Box<Line>> {
-        for target in self.upstream.targets(troubled).await {
-            if target.address() == troubled {
-                continue;
+        let mut targets = self.upstream.targets(troubled).await;
+        targets.retain(|target| target.address() != troubled);
+        self.race(targets).await.filter(|line| !line.troubled).map(Box::new)
+    }
+
+    /// Tries `targets` in their order: the next when one has failed, or has not answered for a moment. The first that
+    /// opens, or one that cannot deliver now if no other opens.
+    async fn race(&self, targets: Vec<Target>) -> Option<Line> {
+        let mut targets = targets.into_iter();
+        let mut tries = FuturesUnordered::new();
+        let mut last_resort = None;
+        loop {
+            if tries.len() < MAX_TRIES
+                && let Some(target) = targets.next()
+            {
+                tries.push(async move { self.try_open(&target).await });
             }
-            if let Some(line) = self.try_open(&target).await.filter(|line| !line.troubled) {
-                return Some(Box::new(line));
+            match timeout(HEAD_START, tries.next()).await {
+                Ok(Some(Some(line))) if line.troubled => last_resort = last_resort.or(Some(line)),
+                Ok(Some(Some(line))) => return Some(line),
+                Ok(None) => return last_resort,
+                Ok(Some(None)) | Err(_) => {}
             }
         }
-        None
     }
 
     async fn try_open(&self, target: &Target) -> Option<Line> {

@@ -9,6 +9,7 @@ use proto::{
     },
 };
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use crate::world::{Browser, Link, World, joined, message, place, soon};
 
@@ -172,6 +173,20 @@ async fn a_room_service_that_is_stuck_is_left_for_another() {
     assert_eq!(link.rooms, [replay_from(0)]);
     link.message("lobby", 1).await;
     ada.hear_messages([1]).await;
+}
+
+#[tokio::test]
+async fn addresses_that_do_not_answer_hold_up_nobody() {
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    }
+    // One after the other would take longer than a test waits for a Link.
+    let mut world = World::of_many(1, &silent, |_| {}).await;
+    let link = world.link().await;
+    // Whoever broke is dialled last.
+    drop(link);
+    world.link().await;
 }
 
 #[tokio::test]
