@@ -181,7 +181,7 @@ async fn faults_behind(meddle: impl FnMut(Value, usize) -> Vec<Value> + Send + '
     let meddler = format!("http://{}", listener.local_addr().unwrap());
     let mut tasks = JoinSet::new();
     tasks.spawn(meddle_with(listener, format!("ws://{}/ws", parlor.address), meddle));
-    let words = ["--rooms", "1", "--members", "2", "--timeout", "2s", &parlor.url(), &meddler];
+    let words = ["--rooms", "1", "--members", "2", &parlor.url(), &meddler];
     let output = verify(&words).await;
     let said = text(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");

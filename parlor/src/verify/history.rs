@@ -23,8 +23,8 @@ pub(super) struct Record {
 /// What one session was told of one room.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ear {
-    /// The room's head when it was joined, if it was: what is numbered higher is to be heard.
-    pub(super) joined_at: Option<u32>,
+    /// Where the room stood when it was joined, if it was: what is numbered higher is to be heard.
+    pub(super) joined_at: Option<Position>,
     pub(super) heard: Vec<Heard>,
     /// Every member who was ever told to be there, by id.
     pub(super) seen: BTreeSet<String>,
@@ -64,10 +64,15 @@ impl Record {
         }
     }
 
-    /// The last message that was heard in `room`: where to go on.
+    /// Where to go on in `room`: at the last message that was heard, or where it was joined.
     pub(super) fn position(&self, room: &str) -> Option<Position> {
-        let last = self.ears.get(room)?.heard.last()?;
-        Some(Position { epoch: last.epoch.clone(), seq: last.seq, id: last.id.clone() })
+        let ear = self.ears.get(room)?;
+        let heard = ear.heard.last().map(|last| Position {
+            epoch: last.epoch.clone(),
+            seq: last.seq,
+            id: last.id.clone(),
+        });
+        heard.or_else(|| ear.joined_at.clone())
     }
 }
 
@@ -80,12 +85,22 @@ impl Ear {
         } else {
             self.afresh += usize::from(self.joined_at.is_some());
             self.heard.clear();
-            self.joined_at = Some(joined.head);
+            let newest = joined.messages.last().map(|message| message.id.clone());
+            self.joined_at = Some(Position {
+                epoch: joined.epoch.clone(),
+                seq: joined.head,
+                id: newest.unwrap_or_default(),
+            });
         }
     }
 
     fn is_to_hear(&self, ack: &Ack) -> bool {
-        ack.seq > self.joined_at.unwrap_or_default()
+        ack.seq > self.head()
+    }
+
+    /// The room's head when it was joined.
+    fn head(&self) -> u32 {
+        self.joined_at.as_ref().map_or(0, |position| position.seq)
     }
 }
 
@@ -209,7 +224,7 @@ impl History {
         for _ in 0..ear.afresh {
             findings.add(room, Fault::Afresh, || name.to_owned());
         }
-        let mut last = ear.joined_at.unwrap_or_default();
+        let mut last = ear.head();
         let mut ids = HashSet::new();
         let mut by_client_id = HashMap::new();
         for heard in &ear.heard {
@@ -402,7 +417,8 @@ mod tests {
 
     fn joined(head: u32, resumed: bool, messages: Vec<Message>) -> Body {
         let members = vec![member("ada")];
-        Body::Joined(Joined { room: ROOM.into(), head, resumed, messages, members, ..Joined::default() })
+        let (room, epoch) = (ROOM.into(), "E1".into());
+        Body::Joined(Joined { room, epoch, head, resumed, messages, members, ..Joined::default() })
     }
 
     /// Ada and Bob in a room that stood at 10; 11 to 14 are said, Bob is away for 13, and leaves in the end.
@@ -544,6 +560,19 @@ mod tests {
             history.records[1].1.note(&joined(14, false, vec![message(14)]), Instant::now());
         });
         assert_eq!(afresh, [(Fault::Afresh, 1)]);
+    }
+
+    #[test]
+    fn who_lost_a_connection_before_hearing_anything_goes_on_where_the_room_was_joined() {
+        let mut record = Record::default();
+        assert_eq!(record.position(ROOM), None);
+        let place = |seq, id: &str| Some(Position { epoch: "E1".into(), seq, id: id.into() });
+        record.note(&joined(0, false, vec![]), Instant::now());
+        assert_eq!(record.position(ROOM), place(0, ""));
+        record.note(&joined(10, false, vec![message(9), message(10)]), Instant::now());
+        assert_eq!(record.position(ROOM), place(10, "id10"));
+        record.note(&Body::Message(message(11)), Instant::now());
+        assert_eq!(record.position(ROOM), place(11, "id11"));
     }
 
     #[test]
