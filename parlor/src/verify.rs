@@ -71,7 +71,7 @@ struct Settings {
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=10_000))]
     messages: u32,
 
-    /// How long a reply, or something that has to be heard, may take, like `10s`. Longer than a failover, if one may
+    /// How long a session, a reply, or something that has to be heard may take, like `10s`. Longer than a failover, if one may
     /// come in between.
     #[arg(long, default_value = "10s", value_parser = settings::duration)]
     timeout: Duration,
@@ -171,7 +171,6 @@ impl Run {
         let n_members = usize::try_from(self.settings.members).expect("a u32 fits");
         let mut members =
             try_join_all((0..n_members).map(|which| self.open(which, "", Arc::default()))).await?;
-        try_join_all(members.iter().map(|session| self.enter(session))).await?;
         self.history.members = members.iter().map(|session| session.member().to_owned()).collect();
         join_all(members.iter().map(|session| self.sees_all(session))).await;
 
@@ -186,7 +185,7 @@ impl Run {
         away.lose().await;
         let missed = half + 1;
         self.speak(&members, 1, half..missed).await;
-        match self.open_again(1, &token, record.clone()).await {
+        match self.open(1, &token, record.clone()).await {
             Ok(back) => members.insert(0, back),
             // It is told as what it is: a session that ended.
             Err(why) => record.send_modify(|record| record.broken = Some(why)),
@@ -209,29 +208,9 @@ impl Run {
         Ok(self.history)
     }
 
-    /// The session of a member, through the gateway whose turn it is.
+    /// A session of a member, in every room, through the gateway whose turn it is. Tries again while there is time: a
+    /// gateway that cannot deliver right now takes nobody.
     async fn open(
-        &self,
-        which: usize,
-        token: &str,
-        record: Arc<watch::Sender<Record>>,
-    ) -> Result<Session, String> {
-        let Gateway(uri) = &self.settings.urls[which % self.settings.urls.len()];
-        Session::open(uri, token, record, self.settings.timeout, &self.tasks)
-            .await
-            .map_err(|why| format!("no session at {uri}: {why}"))
-    }
-
-    async fn enter(&self, session: &Session) -> Result<(), String> {
-        for room in &self.history.rooms {
-            session.join(room).await.map_err(|why| format!("cannot join {room}: {why}"))?;
-        }
-        Ok(())
-    }
-
-    /// Another session of a member, in every room. Tries again while there is time: a gateway that cannot deliver right
-    /// now takes nobody.
-    async fn open_again(
         &self,
         which: usize,
         token: &str,
@@ -239,15 +218,30 @@ impl Run {
     ) -> Result<Session, String> {
         let end = Instant::now() + self.settings.timeout;
         loop {
-            let why = match self.open(which, token, record.clone()).await {
-                Ok(session) => match self.enter(&session).await {
-                    Ok(()) => return Ok(session),
-                    Err(why) => why,
-                },
+            let why = match self.try_open(which, token, record.clone()).await {
+                Ok(session) => return Ok(session),
                 Err(why) => why,
             };
             timeout_at(end, sleep(REOPEN)).await.map_err(|_| why)?;
+            // That was a try, and no session that ended by itself.
+            record.send_modify(|record| record.broken = None);
         }
+    }
+
+    async fn try_open(
+        &self,
+        which: usize,
+        token: &str,
+        record: Arc<watch::Sender<Record>>,
+    ) -> Result<Session, String> {
+        let Gateway(uri) = &self.settings.urls[which % self.settings.urls.len()];
+        let session = Session::open(uri, token, record, self.settings.timeout, &self.tasks)
+            .await
+            .map_err(|why| format!("no session at {uri}: {why}"))?;
+        for room in &self.history.rooms {
+            session.join(room).await.map_err(|why| format!("cannot join {room}: {why}"))?;
+        }
+        Ok(session)
     }
 
     async fn sees_all(&self, session: &Session) {
@@ -286,7 +280,7 @@ impl Run {
     /// The last member says a part of what it said again, in another session through the next gateway.
     async fn repeat(&mut self, session: &Session) {
         let member = usize::try_from(self.settings.members).expect("a u32 fits") - 1;
-        let again = self.open_again(member + 1, &session.welcome.token, Arc::default()).await;
+        let again = self.open(member + 1, &session.welcome.token, Arc::default()).await;
         let mine = format!("{}-{member}-", self.name);
         let n_rooms = self.history.rooms.len();
         let sends = self.history.sends.iter_mut().filter(|send| send.client_id.starts_with(&mine));

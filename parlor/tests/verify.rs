@@ -8,6 +8,7 @@ use proto::chat::v1::server_frame::Body as Heard;
 use serde_json::Value;
 use testkit::{Browser, Program, free_port};
 use tokio::{
+    io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},
     process::Command,
     task::JoinSet,
@@ -85,9 +86,26 @@ async fn a_changed_message_is_a_fault() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_takes_nobody_right_now_is_asked_again() {
+    let parlor = Parlor::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let busy = format!("http://{}", listener.local_addr().unwrap());
+    let mut tasks = JoinSet::new();
+    let gateway = format!("ws://{}/ws", parlor.address);
+    tasks.spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let no = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n";
+        socket.write_all(no).await.unwrap();
+        meddle_with(listener, gateway, |message, _| vec![message]).await;
+    });
+    let output = verify(&["--members", "2", &parlor.url(), &busy]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
+
+#[tokio::test]
 async fn where_nobody_answers_is_one_line() {
     let nowhere = format!("http://127.0.0.1:{}", free_port());
-    let output = verify(&[&nowhere]).await;
+    let output = verify(&["--timeout", "1s", &nowhere]).await;
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(said.lines().count(), 1, "{said}");
