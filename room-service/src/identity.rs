@@ -87,6 +87,8 @@ pub struct Tokens {
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
+    /// As the other, whenever the token ended.
+    signature_only: Validation,
     ttl: Duration,
 }
 
@@ -99,6 +101,7 @@ impl Tokens {
         Self {
             encoding: EncodingKey::from_secret(secret.as_bytes()),
             decoding: DecodingKey::from_secret(secret.as_bytes()),
+            signature_only: Validation { validate_exp: false, ..validation.clone() },
             validation,
             ttl,
         }
@@ -120,10 +123,19 @@ impl Tokens {
 
     /// Who brings `token`.
     pub fn read(&self, token: &str) -> Result<Identity, TokenError> {
+        self.decode(token, &self.validation)
+    }
+
+    /// Whose session it is that was welcome with `token`, whose time may be over by now.
+    pub fn read_welcomed(&self, token: &str) -> Result<Identity, TokenError> {
+        self.decode(token, &self.signature_only)
+    }
+
+    fn decode(&self, token: &str, validation: &Validation) -> Result<Identity, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid);
         }
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, validation)
             .map_err(|error| match error.kind() {
                 jsonwebtoken::errors::ErrorKind::ExpiredSignature => TokenError::Expired,
                 _ => TokenError::Invalid,
@@ -154,6 +166,7 @@ mod tests {
         assert_eq!(Tokens::new("other", DAY).read(&token), Err(TokenError::Invalid));
         for forged in ["", "x", "a.b.c", &token[1..], &token[..token.len() - 2], &"x".repeat(9000)] {
             assert_eq!(tokens.read(forged), Err(TokenError::Invalid), "{forged}");
+            assert_eq!(tokens.read_welcomed(forged), Err(TokenError::Invalid), "{forged}");
         }
         // {"alg":"none","typ":"JWT"} with the claims as they were and no signature.
         let unsigned = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{}.", token.split('.').nth(1).unwrap());
@@ -161,9 +174,12 @@ mod tests {
     }
 
     #[test]
-    fn a_token_ends() {
-        let tokens = Tokens::new("secret", DAY);
-        assert_eq!(tokens.read(&tokens.sign_until(&Identity::guest("guest"), 1)), Err(TokenError::Expired));
+    fn a_token_ends_and_a_session_that_it_began_does_not() {
+        let (tokens, guest) = (Tokens::new("secret", DAY), Identity::guest("guest"));
+        let ended = tokens.sign_until(&guest, 1);
+        assert_eq!(tokens.read(&ended), Err(TokenError::Expired));
+        assert_eq!(Tokens::new("other", DAY).read_welcomed(&ended), Err(TokenError::Invalid));
+        assert_eq!(tokens.read_welcomed(&ended), Ok(guest));
     }
 
     #[test]

@@ -258,6 +258,33 @@ async fn a_bot_that_does_not_read_is_let_go_and_comes_back_for_what_it_missed() 
     world.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_older_than_its_token_outlives_its_link() {
+    let world = World::small_with(&["--token-ttl=1s"], &[]).await;
+    let address = &world.room_services[0].address;
+    let mut gateway = PlayedGateway::link(address, "e_old").await;
+    let Heard::Welcome(welcome) = gateway.ask(1, Ask::Hello(HelloRequest::default())).await else {
+        panic!("welcome")
+    };
+    gateway.ask(2, join("lobby", None)).await;
+    let token = welcome.token;
+    eventually("the token's time is over", async || {
+        let mut other = Browser::connect(world.here()).await;
+        let answer = other.ask(Ask::Hello(HelloRequest { token: token.clone() })).await;
+        matches!(answer, Heard::Error(error) if error.code == "UNAUTHENTICATED").then_some(())
+    })
+    .await;
+    drop(gateway);
+    let mut back = PlayedGateway::link(address, "e_old").await;
+    let (name, rooms) = (welcome.session, vec!["lobby".to_owned()]);
+    back.say(Up::Session(SessionReplay { session: 1, token, name, rooms })).await;
+    back.say(Up::Room(RoomReplay { room: "lobby".into(), since: None, roster: None })).await;
+    back.say(Up::Replayed(ReplayDone {})).await;
+    let answer = back.ask(3, send("c1", "still here")).await;
+    assert!(matches!(answer, Heard::Sent(_)), "{answer:?}");
+    world.end().await;
+}
+
 /// The way to the room service at `address`, counting the Links that are dialled.
 fn counted(address: &str, dialled: &Arc<AtomicU32>) -> Upstream {
     let (address, dialled) = (address.to_owned(), dialled.clone());

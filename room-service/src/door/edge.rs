@@ -188,7 +188,9 @@ impl Link {
 
     /// A session that was welcome by another room service: the token proves who it is.
     fn replay_session(&mut self, replay: SessionReplay) {
-        let Ok(who) = self.service.identify(&replay.token) else {
+        // Even if its time is over: the session was welcome while it was not, and may outlive it. Only who comes back
+        // with a hello needs one that still holds.
+        let Ok(who) = self.service.tokens.read_welcomed(&replay.token) else {
             return self.down.send(Down::End(SessionEnd {
                 session: replay.session,
                 code: CLOSE_NOT_WELCOME,
