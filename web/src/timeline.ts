@@ -84,7 +84,10 @@ export function reduce(state: RoomState, action: Action): RoomState {
     }
     case 'heartbeat': {
       const head = action.heads.find((head) => head.room === state.room)
-      return head && head.seq > state.head ? { ...state, hole: true } : state
+      if (!head) return state
+      // A lower number in another epoch: the room began anew, and I was not told. With mine the numbers may just go on.
+      const wentBack = head.epoch !== state.epoch && head.seq < state.head
+      return head.seq > state.head || wentBack ? { ...state, hole: true } : state
     }
     case 'compose': {
       const { clientId, text, at } = action

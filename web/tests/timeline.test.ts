@@ -39,6 +39,14 @@ describe('what is heard', () => {
     expect(after(joined([1, 2]), beat(3)).hole).toBe(true)
   })
 
+  it('shows a hole when a heartbeat names a lower head of another epoch', () => {
+    const beat = (epoch: string, seq: number): Action => ({ type: 'heartbeat', heads: [{ room: 'lobby', epoch, seq }] })
+    expect(after(joined([1, 2, 3]), beat('e2', 1)).hole).toBe(true)
+    expect(after(joined([1, 2, 3]), beat('e2', 3)).hole).toBe(false)
+    // While I move between gateways, the newer one may stand behind the older.
+    expect(after(joined([1, 2, 3]), beat('e', 2)).hole).toBe(false)
+  })
+
   it('goes on in a new epoch when the numbers do', () => {
     const state = after(joined([1]), heard(2, { epoch: 'e2' }))
     expect([state.epoch, seqs(state)]).toEqual(['e2', [1, 2]])
