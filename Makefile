@@ -1,7 +1,7 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev check test chaos web
+.PHONY: help run dev check test chaos bench web
 
 help: ## Lists these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1	\2/' | expand -t 16
@@ -47,3 +47,12 @@ chaos: ## Every fault, injected for real under load, with a table; SEED=n repeat
 	$(call need,iptables,iptables iproute2)
 	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || apt-get install -y -qq libfaketime
 	cargo build --workspace --bins --locked && cargo run --quiet --locked -p chaos -- $(if $(SEED),--seed $(SEED))
+
+bench/sample/node_modules: bench/sample/package-lock.json
+	@echo "== bench: packages of the sample"; cd bench/sample && npm ci --ignore-scripts --no-fund --no-audit --loglevel=error
+	@touch bench/sample/node_modules
+
+bench: bench/sample/node_modules ## What a delivery costs beside the floor of this machine; ONLY=one-room measures only that
+	$(call need,redis-server,redis-server)
+	@echo "== building"; cargo build --release --locked -p gateway -p room-service
+	cargo run --release --quiet --locked -p bench -- $(if $(ONLY),--only $(ONLY))

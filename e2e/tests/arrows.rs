@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("testkit", &["proto"]),
     ("e2e", &[]),
     ("chaos", &["proto", "testkit"]),
+    ("bench", &["proto", "testkit"]),
 ];
 
 /// A library, and the only crates of ours that may know it.

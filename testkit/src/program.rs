@@ -25,9 +25,17 @@ impl Program {
         Self { process: command.kill_on_drop(true).spawn().unwrap() }
     }
 
+    /// Its process, as long as it runs.
+    ///
+    /// # Panics
+    /// If its end was waited for.
+    pub fn id(&self) -> u32 {
+        self.process.id().expect("it still runs")
+    }
+
     /// SIGTERM.
     pub async fn terminate(&self) {
-        let pid = self.process.id().expect("it still runs").to_string();
+        let pid = self.id().to_string();
         assert!(Command::new("kill").arg(pid).status().await.unwrap().success());
     }
 

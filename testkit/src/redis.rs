@@ -98,6 +98,14 @@ impl RedisServer {
         self.port
     }
 
+    /// Its process.
+    ///
+    /// # Panics
+    /// If it was killed.
+    pub fn id(&self) -> u32 {
+        self.process.id().expect("it runs")
+    }
+
     /// Where it is, for a [`Proxy`](crate::Proxy) in front of it (host and port).
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
@@ -125,7 +133,7 @@ impl RedisServer {
     }
 
     async fn signal(&self, signal: &str) {
-        let id = self.process.id().expect("it runs");
+        let id = self.id();
         // The shell's own kill: the program is not everywhere.
         let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {id}")]).status().await.unwrap();
         assert!(sent.success());

@@ -1,0 +1,375 @@
+//! The clients: one thread that speaks over raw sockets, and looks at what it hears only as far as it must.
+//!
+//! **Invariant:** a message is *in flight* until its last reader has heard it, and its latency counts from when it was
+//! due. So a server that falls behind is charged for all that waited meanwhile.
+
+use std::{
+    collections::VecDeque,
+    io::{self, ErrorKind, Read as _, Write as _},
+    net,
+    time::{Duration, Instant},
+};
+
+use mio::{Events, Interest, Poll, Token, net::TcpStream};
+
+use crate::{
+    dialect::{Dialect, number_after},
+    tally::{Ear, Faults},
+    wire::{Frames, Kind, client_text},
+};
+
+/// How long a server may take for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// When nothing came for this long, nothing more is on its way.
+const QUIET: Duration = Duration::from_millis(500);
+/// The length of a message's text: a sentence or two.
+const TEXT_BYTES: usize = 100;
+/// What is read at once from a socket.
+const READ_BYTES: usize = 256 * 1024;
+
+/// How messages are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// So many in a second, whatever becomes of them.
+    PerSecond(u32),
+    /// As many as possible, with so many in flight.
+    InFlight(usize),
+}
+
+/// What was heard during a [`Load::talk`].
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) deliveries: u64,
+    /// Bytes of the messages' frames, without their heads.
+    pub(crate) bytes: u64,
+    /// From when each was due to its arrival, in microseconds.
+    pub(crate) latencies: Vec<u32>,
+    /// From the first send to the last arrival.
+    pub(crate) took: Duration,
+}
+
+/// What joining brought.
+#[derive(Debug, Default)]
+pub(crate) struct Entered {
+    /// From the first join to the last answer.
+    pub(crate) took: Duration,
+    /// Bytes that told all clients who came and went.
+    pub(crate) presence_bytes: u64,
+}
+
+/// All clients, and the rooms that they are in.
+#[derive(Debug)]
+pub(crate) struct Load {
+    dialect: Dialect,
+    poll: Poll,
+    events: Events,
+    clients: Vec<Client>,
+    rooms: Vec<Room>,
+    buffer: Vec<u8>,
+    clock: Instant,
+    n_sent: u32,
+    in_flight: usize,
+    heard: Heard,
+    joined: usize,
+    presence_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Client {
+    socket: TcpStream,
+    frames: Frames,
+    /// The parts that come are those of a text about presence.
+    in_presence: bool,
+    room: usize,
+    ear: Ear,
+}
+
+#[derive(Debug)]
+struct Room {
+    name: String,
+    members: Vec<usize>,
+    head: u32,
+    /// How many readers have yet to hear each message after `complete`.
+    waiting: VecDeque<usize>,
+    complete: u32,
+}
+
+impl Load {
+    /// Opens `n_clients` sessions at these addresses in turn, for rooms of equal size, and says hello in each.
+    pub(crate) fn connect(
+        dialect: Dialect,
+        addresses: &[String],
+        n_clients: usize,
+        n_rooms: usize,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut rooms: Vec<Room> = (0..n_rooms)
+            .map(|n| Room {
+                name: format!("bench-{n}"),
+                members: Vec::new(),
+                head: 0,
+                waiting: VecDeque::new(),
+                complete: 0,
+            })
+            .collect();
+        let mut clients = Vec::new();
+        for (n, address) in (0..n_clients).zip(addresses.iter().cycle()) {
+            let room = n % n_rooms;
+            rooms[room].members.push(n);
+            let (socket, frames) = greet(dialect, address)?;
+            let mut socket = TcpStream::from_std(socket);
+            poll.registry().register(&mut socket, Token(n), Interest::READABLE)?;
+            clients.push(Client { socket, frames, in_presence: false, room, ear: Ear::default() });
+        }
+        Ok(Self {
+            dialect,
+            poll,
+            events: Events::with_capacity(1024),
+            clients,
+            rooms,
+            buffer: vec![0; READ_BYTES],
+            clock: Instant::now(),
+            n_sent: 0,
+            in_flight: 0,
+            heard: Heard::default(),
+            joined: 0,
+            presence_bytes: 0,
+        })
+    }
+
+    /// Lets every client into its room, `at_once` of them without waiting for an answer, and waits until all of them
+    /// know of each other.
+    pub(crate) fn join(&mut self, at_once: usize) -> io::Result<Entered> {
+        let start = Instant::now();
+        for n in 0..self.clients.len() {
+            let until = Instant::now() + PATIENCE;
+            while n - self.joined >= at_once {
+                self.listen(until)?;
+            }
+            let text = self.dialect.join(&self.rooms[self.clients[n].room].name);
+            self.say(n, &text)?;
+        }
+        let until = Instant::now() + PATIENCE;
+        while self.joined < self.clients.len() {
+            self.listen(until)?;
+        }
+        let took = start.elapsed();
+        self.until_quiet()?;
+        Ok(Entered { took, presence_bytes: self.presence_bytes })
+    }
+
+    /// Sends at this pace for so long, the members of all rooms in turn, and waits until everyone has heard everything.
+    pub(crate) fn talk(&mut self, pace: Pace, time: Duration) -> io::Result<Heard> {
+        self.heard = Heard::default();
+        let start = Instant::now();
+        let until = start + time;
+        let mut due = start;
+        loop {
+            let now = Instant::now();
+            if now >= until {
+                break;
+            }
+            match pace {
+                Pace::PerSecond(rate) => {
+                    while due <= now {
+                        self.send(due)?;
+                        due += Duration::from_secs(1) / rate;
+                    }
+                    self.turn(due.min(until))?;
+                }
+                Pace::InFlight(most) => {
+                    while self.in_flight < most {
+                        self.send(now)?;
+                    }
+                    self.turn(until)?;
+                }
+            }
+        }
+        let until = Instant::now() + PATIENCE;
+        while self.in_flight > 0 && Instant::now() < until {
+            self.turn(until)?;
+        }
+        let heard = std::mem::take(&mut self.heard);
+        Ok(Heard { took: start.elapsed(), ..heard })
+    }
+
+    /// What went wrong since the beginning.
+    pub(crate) fn faults(&self) -> Faults {
+        let mut faults = Faults::default();
+        for client in &self.clients {
+            faults += client.ear.faults(self.rooms[client.room].head);
+        }
+        faults
+    }
+
+    fn send(&mut self, due: Instant) -> io::Result<()> {
+        let (turn, n_rooms) = (self.n_sent as usize, self.rooms.len());
+        let room = turn % n_rooms;
+        let Room { name, members, head, waiting, .. } = &mut self.rooms[room];
+        let member = members[turn / n_rooms % members.len()];
+        let due = due.duration_since(self.clock).as_micros();
+        let text = self.dialect.send(name, self.n_sent, &format!("{due:016} {:x<1$}", "", TEXT_BYTES - 17));
+        *head += 1;
+        waiting.push_back(members.len());
+        self.n_sent += 1;
+        self.in_flight += 1;
+        self.say(member, &text)
+    }
+
+    fn say(&mut self, client: usize, text: &str) -> io::Result<()> {
+        let frame = client_text(text.as_bytes());
+        // A client says little, so the kernel always has room for it, unless the server does not read.
+        let written = self.clients[client].socket.write(&frame)?;
+        if written == frame.len() { Ok(()) } else { Err(io::Error::other("the server does not read")) }
+    }
+
+    /// Reads until nothing more comes.
+    fn until_quiet(&mut self) -> io::Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while self.turn(Instant::now() + QUIET)? {
+            if Instant::now() > end {
+                return Err(io::Error::other("it does not come to rest"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Like [`turn`](Self::turn), for what has to come.
+    fn listen(&mut self, until: Instant) -> io::Result<()> {
+        self.turn(until)?;
+        if Instant::now() < until { Ok(()) } else { Err(io::Error::other("an answer did not come")) }
+    }
+
+    /// Reads what has come, after waiting for it until then at most. Whether something came.
+    fn turn(&mut self, until: Instant) -> io::Result<bool> {
+        let wait = until.saturating_duration_since(Instant::now());
+        match self.poll.poll(&mut self.events, Some(wait)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(true),
+            outcome => outcome?,
+        }
+        let ready: Vec<usize> = self.events.iter().map(|event| event.token().0).collect();
+        for client in &ready {
+            self.read(*client)?;
+        }
+        Ok(!ready.is_empty())
+    }
+
+    fn read(&mut self, n: usize) -> io::Result<()> {
+        loop {
+            let client = &mut self.clients[n];
+            let length = match client.socket.read(&mut self.buffer) {
+                Ok(0) => return Err(io::Error::other("the server hung up")),
+                Ok(length) => length,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let now = self.clock.elapsed();
+            let (room, read) = (&mut self.rooms[client.room], &self.buffer[..length]);
+            let (ear, in_presence) = (&mut client.ear, &mut client.in_presence);
+            let mut wrong = None;
+            client.frames.feed(read, |kind, payload| {
+                if kind == Kind::Text {
+                    *in_presence = payload.starts_with(self.dialect.presence());
+                }
+                if kind == Kind::Text && payload.starts_with(self.dialect.message()) {
+                    match message(payload) {
+                        Some((seq, due)) if ear.hear(seq) => {
+                            self.in_flight -= room.heard(seq);
+                            self.heard.deliveries += 1;
+                            self.heard.bytes += payload.len() as u64;
+                            let late = now.saturating_sub(Duration::from_micros(due)).as_micros();
+                            self.heard.latencies.push(u32::try_from(late).unwrap_or(u32::MAX));
+                        }
+                        Some(_) => {}
+                        None => wrong = Some("a message without a number or a time".to_owned()),
+                    }
+                } else if *in_presence && matches!(kind, Kind::Text | Kind::More) {
+                    self.presence_bytes += payload.len() as u64;
+                } else if kind == Kind::Text && payload.starts_with(self.dialect.joined()) {
+                    self.joined += 1;
+                } else if kind == Kind::Close || memchr::memmem::find(payload, br#""error":"#).is_some() {
+                    wrong = Some(format!("the server said {}", String::from_utf8_lossy(payload)));
+                }
+            });
+            if let Some(wrong) = wrong {
+                return Err(io::Error::other(wrong));
+            }
+            // A socket that gave less than it might has no more.
+            if length < READ_BYTES {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Room {
+    /// One more reader has heard `seq`. How many messages are complete by it.
+    fn heard(&mut self, seq: u32) -> usize {
+        let place = seq.checked_sub(self.complete + 1).and_then(|place| self.waiting.get_mut(place as usize));
+        if let Some(waiting) = place {
+            *waiting -= 1;
+        }
+        let before = self.waiting.len();
+        while self.waiting.front() == Some(&0) {
+            self.waiting.pop_front();
+            self.complete += 1;
+        }
+        before - self.waiting.len()
+    }
+}
+
+/// The number of a message, and when it was due.
+fn message(payload: &[u8]) -> Option<(u32, u64)> {
+    let seq = number_after(payload, br#""seq":"#)?.try_into().ok()?;
+    Some((seq, number_after(payload, br#""text":"#)?))
+}
+
+/// A session that was said hello in, and what came after that.
+fn greet(dialect: Dialect, address: &str) -> io::Result<(net::TcpStream, Frames)> {
+    let mut socket = net::TcpStream::connect(address)?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.write_all(dialect.upgrade().as_bytes())?;
+    let mut head = Vec::new();
+    // One byte at a time: what follows the head is not to be lost.
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    if !head.starts_with(b"HTTP/1.1 101") {
+        return Err(io::Error::other(format!("no WebSocket: {}", String::from_utf8_lossy(&head))));
+    }
+    socket.write_all(&client_text(dialect.hello().as_bytes()))?;
+    let (mut frames, mut greeted, mut buffer) = (Frames::default(), false, [0; 4096]);
+    while !greeted {
+        let length = socket.read(&mut buffer)?;
+        if length == 0 {
+            return Err(io::Error::other("the server hung up"));
+        }
+        frames.feed(&buffer[..length], |_, payload| greeted |= payload.starts_with(dialect.welcome()));
+    }
+    socket.set_nonblocking(true)?;
+    Ok((socket, frames))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_in_flight_until_its_last_reader_has_heard_it() {
+        let mut room = Room {
+            name: String::new(),
+            members: vec![0, 1],
+            head: 2,
+            waiting: VecDeque::from([2, 2]),
+            complete: 0,
+        };
+        assert_eq!(room.heard(1), 0);
+        assert_eq!(room.heard(2), 0);
+        assert_eq!(room.heard(2), 0, "it waits for the one before it");
+        assert_eq!(room.heard(1), 2);
+        assert_eq!(room.heard(3), 0, "nobody has sent this");
+    }
+}
