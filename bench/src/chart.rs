@@ -26,7 +26,9 @@ text { font: 13px system-ui, sans-serif; fill: #24292f }
 /// An SVG. What writes several frames at once is left out: it is another floor.
 pub(crate) fn svg(all: &[Measured]) -> String {
     let mut groups = Vec::new();
-    for measured in all.iter().filter(|measured| measured.rows[0].subject == FLOOR) {
+    for measured in
+        all.iter().filter(|measured| measured.rows.first().is_some_and(|row| row.subject == FLOOR))
+    {
         let bars = measured.rows.iter().map(|row| row.subject).zip(measured.ratios());
         let other_floor = |subject| subject != FLOOR && matches!(subject, Subject::Floor { .. });
         let bars: Vec<_> = bars.filter(|(subject, _)| !other_floor(*subject)).collect();

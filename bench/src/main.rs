@@ -48,6 +48,11 @@ struct Settings {
     #[arg(long)]
     only: Option<String>,
 
+    /// Only subjects whose words contain this, like `parlor`: for a profiler, or while something is tuned. The first of
+    /// them is then what the others are compared with.
+    #[arg(long, default_value = "")]
+    subject: String,
+
     /// How often everything is measured. Three, so that there is a middle.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -122,8 +127,8 @@ async fn run(settings: &Settings) -> io::Result<bool> {
 
 /// All rounds of one scenario, its subjects in turn.
 async fn measure(scenario: Scenario, settings: &Settings) -> io::Result<Measured> {
-    let mut rows: Vec<Row> =
-        scenario.subjects.iter().map(|subject| Row { subject: *subject, rounds: Vec::new() }).collect();
+    let subjects = scenario.subjects.iter().filter(|subject| subject.words().contains(&settings.subject));
+    let mut rows: Vec<Row> = subjects.map(|subject| Row { subject: *subject, rounds: Vec::new() }).collect();
     for _ in 0..settings.rounds {
         for row in &mut rows {
             row.rounds.push(once(scenario, row.subject, settings).await?);
