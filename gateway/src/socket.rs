@@ -4,7 +4,8 @@
 //! wrapper for two things that the wrapper hides: which rule a peer has broken, and the parts of a long frame.
 //!
 //! **Memory.** tungstenite keeps its largest write buffer for as long as the socket lives, so one long `joined` would
-//! cost each session that much for ever. Long frames are therefore written in parts, and buffers stay small.
+//! cost each session that much for ever. Long frames are therefore written in parts, and only what a busy room says
+//! is gathered: a write costs far more than a copy.
 
 use std::{
     pin::Pin,
@@ -52,8 +53,10 @@ use crate::{
 
 /// What is read at once. The default of 128 KiB is zeroed at each read, and kept.
 const READ_BUFFER: usize = 2048;
-/// What is gathered before it is written: ten messages or so. More than this of one frame is written in parts.
-const WRITE_BUFFER: usize = 2048;
+/// What is gathered before it is written: fifteen messages or so.
+const WRITE_BUFFER: usize = 6 * 1024;
+/// What is written at once of a longer frame.
+const PART: usize = 2048;
 /// Only pongs can fill this, when a peer sends pings and does not read.
 const MAX_WRITE_BUFFER: usize = 64 * 1024;
 /// How long the last words may take to be written, and then the peer to hang up.
@@ -190,6 +193,8 @@ impl Socket {
                     Next::Nothing => break,
                 }
             } else {
+                // Gathered parts would be a long frame's buffer again.
+                ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
                 self.part(OpCode::Data(Data::Continue))
             };
             Pin::new(&mut self.stream).start_send(part)?;
@@ -210,7 +215,7 @@ impl Socket {
     }
 
     fn part(&mut self, code: OpCode) -> Message {
-        let part = self.rest.split_to(self.rest.len().min(WRITE_BUFFER));
+        let part = self.rest.split_to(self.rest.len().min(PART));
         if self.rest.is_empty() {
             // An empty slice would still hold on to the whole frame.
             self.rest = Bytes::new();
