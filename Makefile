@@ -54,5 +54,5 @@ bench/sample/node_modules: bench/sample/package-lock.json
 
 bench: bench/sample/node_modules ## What a delivery costs beside the floor of this machine; ONLY=one-room measures only that
 	$(call need,redis-server,redis-server)
-	@echo "== building"; cargo build --release --locked -p gateway -p room-service
+	@echo "== building"; cargo build --release --locked -p gateway -p room-service --bins --example append
 	cargo run --release --quiet --locked -p bench -- $(if $(ONLY),--only $(ONLY))

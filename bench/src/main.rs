@@ -44,7 +44,7 @@ struct Settings {
     #[command(subcommand)]
     role: Option<Role>,
 
-    /// Only this scenario: one-room, saturated, many-rooms, idle, joins or more-gateways.
+    /// Only this scenario: one-room, saturated, many-rooms, idle, joins, append or more-gateways.
     #[arg(long)]
     only: Option<String>,
 
@@ -144,6 +144,7 @@ async fn once(scenario: Scenario, subject: Subject, settings: &Settings) -> io::
     machine::run_on(settings.load_core)?;
     scenario
         .run(&running, Duration::from_secs(settings.seconds))
+        .await
         .map_err(|error| io::Error::other(format!("{}, {}: {error}", scenario.key, subject.words())))
 }
 

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::time::sleep;
+
 use crate::{
     load::{Load, Pace},
     process,
@@ -38,10 +40,12 @@ enum Work {
     Idle,
     /// Coming in all at once.
     Join,
+    /// Appending to the store, without clients.
+    Append,
 }
 
 /// All that `make bench` does.
-pub(crate) const SCENARIOS: [Scenario; 6] = [
+pub(crate) const SCENARIOS: [Scenario; 7] = [
     Scenario {
         key: "one-room",
         words: "one room, 1,000 readers, 20 messages a second",
@@ -90,6 +94,14 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
         subjects: &[PARLOR],
     },
     Scenario {
+        key: "append",
+        words: "64 appends at a time to one Redis, which shares the core",
+        clients: 0,
+        rooms: 0,
+        work: Work::Append,
+        subjects: &[Subject::Store],
+    },
+    Scenario {
         key: "more-gateways",
         words: "one room, 1,200 readers at one, two and three gateways, 20 messages a second",
         clients: 1200,
@@ -115,11 +127,12 @@ pub(crate) struct Outcome {
 
 impl Scenario {
     /// Measures one subject, for `time` where that matters.
-    pub(crate) fn run(&self, running: &Running, time: Duration) -> io::Result<Outcome> {
+    pub(crate) async fn run(&self, running: &Running, time: Duration) -> io::Result<Outcome> {
         match self.work {
             Work::Talk(pace) => self.talk(running, pace, time),
             Work::Idle => self.idle(running),
             Work::Join => self.join(running),
+            Work::Append => append(running, time).await,
         }
     }
 
@@ -181,6 +194,22 @@ impl Scenario {
         ];
         Ok(Outcome { figures, faults: load.faults() })
     }
+}
+
+async fn append(running: &Running, time: Duration) -> io::Result<Outcome> {
+    sleep(WARM_UP).await;
+    let (meter, before, start) = (Meter::start(running)?, running.scripts().await?, Instant::now());
+    sleep(time).await;
+    let (after, took) = (running.scripts().await?, start.elapsed());
+    let Cost { servers, redis, others } = meter.stop()?;
+    let appends = as_float(after - before);
+    let figures = vec![
+        ("µs/append", micros(servers) / appends),
+        ("Redis µs/append", micros(redis) / appends),
+        ("appends/s", appends / took.as_secs_f64()),
+        ("others' CPU %", others),
+    ];
+    Ok(Outcome { figures, faults: Faults::default() })
 }
 
 /// Counts CPU time while something is done.

@@ -10,14 +10,24 @@ use std::{
 use testkit::{Program, RedisServer, eventually, free_port, http_get};
 use tokio::net::TcpStream;
 
-use crate::{dialect::Dialect, process};
+use crate::{
+    dialect::{Dialect, number_after},
+    process,
+};
 
 /// What may be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
-    Parlor { gateways: usize, room_services: usize },
-    Floor { frames_a_write: usize },
+    Parlor {
+        gateways: usize,
+        room_services: usize,
+    },
+    Floor {
+        frames_a_write: usize,
+    },
     Sample,
+    /// Parlor's store in Redis, without anything around it.
+    Store,
 }
 
 /// One gateway and one room service.
@@ -52,6 +62,7 @@ impl Subject {
             Self::Floor { frames_a_write: 1 } => "floor".to_owned(),
             Self::Floor { frames_a_write } => format!("floor, {frames_a_write} frames a write"),
             Self::Sample => "the 2017 sample's shape".to_owned(),
+            Self::Store => "parlor's store".to_owned(),
         }
     }
 
@@ -61,6 +72,7 @@ impl Subject {
             Self::Parlor { gateways, room_services } => parlor(gateways, room_services).await,
             Self::Floor { frames_a_write } => floor(frames_a_write).await,
             Self::Sample => sample().await,
+            Self::Store => store().await,
         }
     }
 }
@@ -74,6 +86,14 @@ impl Running {
     /// The memory that these tiers hold, in bytes.
     pub(crate) fn rss(&self, tiers: &[Tier]) -> io::Result<u64> {
         self.pids(tiers).map(process::rss).sum()
+    }
+
+    /// How many scripts Redis has run.
+    pub(crate) async fn scripts(&self) -> io::Result<u64> {
+        let redis = self.redis.as_ref().ok_or_else(|| io::Error::other("it has no Redis"))?;
+        let stats = redis.ask(&["INFO", "commandstats"]).await;
+        // Before the first one it is not in the list.
+        Ok(number_after(stats.as_bytes(), b"cmdstat_evalsha:calls=").unwrap_or_default())
     }
 
     fn pids<'a>(&'a self, tiers: &'a [Tier]) -> impl Iterator<Item = u32> + 'a {
@@ -158,6 +178,15 @@ async fn sample() -> io::Result<Running> {
     let flags = [&*server.to_string_lossy(), &port.to_string(), &redis_port];
     let program = Program::start(&node()?, &flags);
     alone(Dialect::SocketIo, local(port), program, Some(redis)).await
+}
+
+async fn store() -> io::Result<Running> {
+    let redis = RedisServer::start().await;
+    let program = Program::start(&sibling("examples/append")?, &[&redis.url()]);
+    let programs = vec![(Tier::RoomService, program)];
+    let running = Running { dialect: Dialect::Parlor, addresses: Vec::new(), programs, redis: Some(redis) };
+    eventually("it appends", async || running.scripts().await.ok().filter(|calls| *calls > 0)).await;
+    Ok(running)
 }
 
 /// A subject of one program, once it listens.
