@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     io::{self, ErrorKind, Read as _, Write as _},
-    net::SocketAddr,
+    net,
     time::Duration,
 };
 
@@ -39,10 +39,11 @@ struct Client {
     frames: Frames,
 }
 
-/// Serves on `address` for ever, with so many frames in each write.
-pub(crate) fn serve(address: SocketAddr, frames_a_write: usize) -> io::Result<()> {
+/// Serves whoever comes to `listener`, for ever, with so many frames in each write.
+pub(crate) fn serve(listener: net::TcpListener, frames_a_write: usize) -> io::Result<()> {
     let mut poll = Poll::new()?;
-    let mut listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let mut listener = TcpListener::from_std(listener);
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let (mut clients, mut rooms) = (Vec::<Client>::new(), HashMap::<String, Room>::new());
     let (mut events, mut buffer) = (Events::with_capacity(1024), vec![0; 64 * 1024]);

@@ -246,7 +246,11 @@ impl Load {
     /// often. Readers across a network cost nothing of the kind.
     fn turn(&mut self, until: Instant) -> io::Result<bool> {
         loop {
-            self.poll.poll(&mut self.events, Some(Duration::ZERO))?;
+            match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
+                // The end of an earlier subject's process is told by a signal.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                outcome => outcome?,
+            }
             if !self.events.is_empty() || Instant::now() >= until {
                 break;
             }
@@ -347,10 +351,11 @@ fn greet(dialect: Dialect, address: &str) -> io::Result<(net::TcpStream, Frames)
     socket.write_all(&client_text(dialect.hello().as_bytes()))?;
     let (mut frames, mut greeted, mut buffer) = (Frames::default(), false, [0; 4096]);
     while !greeted {
-        let length = socket.read(&mut buffer)?;
-        if length == 0 {
-            return Err(io::Error::other("the server hung up"));
-        }
+        let length = match socket.read(&mut buffer) {
+            Ok(0) => return Err(io::Error::other("the server hung up")),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            outcome => outcome?,
+        };
         frames.feed(&buffer[..length], |_, payload| greeted |= payload.starts_with(dialect.welcome()));
     }
     socket.set_nonblocking(true)?;
@@ -360,6 +365,24 @@ fn greet(dialect: Dialect, address: &str) -> io::Result<(net::TcpStream, Frames)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::floor;
+
+    #[test]
+    fn everyone_hears_all_that_the_floor_writes_once_and_in_order() {
+        for frames_a_write in [1, 4] {
+            let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            // Its end is that of the tests.
+            std::thread::spawn(move || floor::serve(listener, frames_a_write));
+            let mut load = Load::connect(Dialect::Parlor, &[address], 6, 2).unwrap();
+            load.join(2).unwrap();
+            let heard = load.talk(Pace::InFlight(8), Duration::from_millis(300)).unwrap();
+            assert!(load.faults().none());
+            assert_eq!(heard.deliveries, u64::from(load.n_sent) * 3);
+            assert_eq!(heard.latencies.len() as u64, heard.deliveries);
+            assert!(heard.deliveries > 0);
+        }
+    }
 
     #[test]
     fn a_message_is_in_flight_until_its_last_reader_has_heard_it() {

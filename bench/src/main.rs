@@ -21,7 +21,7 @@ mod wire;
 
 use std::{
     fs, io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -92,7 +92,9 @@ enum Role {
 fn main() -> ExitCode {
     let settings = Settings::parse();
     let outcome = match settings.role {
-        Some(Role::Floor { listen, frames_a_write }) => floor::serve(listen, frames_a_write).map(|()| true),
+        Some(Role::Floor { listen, frames_a_write }) => TcpListener::bind(listen)
+            .and_then(|listener| floor::serve(listener, frames_a_write))
+            .map(|()| true),
         None => run(&settings),
     };
     match outcome {
