@@ -574,11 +574,10 @@ impl Room {
         listener.event(&self.id, &ServerFrame::event(Body::Presence(presence)), Some(&place));
     }
 
-    /// Who left after `told`. Nobody if that cannot be proved any more: then it shows in the count.
+    /// Who left after `told`, and more if that cannot be told exactly.
     async fn departures(&self, told: Option<&RosterPlace>) -> Result<Vec<String>, StoreError> {
         let Some(told) = told.filter(|told| **told != self.roster.place()) else { return Ok(Vec::new()) };
-        let left = self.store.departures(&self.id, &told.epoch, told.version).await?;
-        Ok(left.unwrap_or_default())
+        Ok(self.store.departures(&self.id, &told.epoch, told.version).await?.members)
     }
 
     fn seat(&mut self, ear: Ear, seats: impl IntoIterator<Item = Seat>) {

@@ -154,6 +154,16 @@ pub struct Snapshot {
     pub members: Vec<Member>,
 }
 
+/// Who left a room after a version of its roster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Departures {
+    /// These are all. Otherwise the version is of another epoch or not reached, or departures after it are forgotten, and
+    /// these are all that are remembered: to hear that somebody left who was never known harms nobody.
+    pub proved: bool,
+    /// Their ids, without those who are back.
+    pub members: Vec<String>,
+}
+
 /// What was read of a room's history.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
@@ -255,16 +265,10 @@ pub trait Store: Send + Sync + 'static {
     /// The newest `page` messages and everyone in the room, at one moment.
     async fn snapshot(&self, room: &RoomId, page: u32) -> Result<Snapshot, StoreError>;
 
-    /// Who left after version `version` of the roster and is not back, by id.
+    /// Who left after version `version` of the roster and is not back.
     ///
-    /// Nothing if that cannot be proved: the version is of another `epoch` or not reached, or departures after it are
-    /// forgotten. The newest [`DEPARTURES_KEPT`] are kept, for [`DEPARTURES_TTL`] after the last change of them.
-    async fn departures(
-        &self,
-        room: &RoomId,
-        epoch: &str,
-        version: u64,
-    ) -> Result<Option<Vec<String>>, StoreError>;
+    /// The newest [`DEPARTURES_KEPT`] are remembered, for [`DEPARTURES_TTL`] after the last change of them.
+    async fn departures(&self, room: &RoomId, epoch: &str, version: u64) -> Result<Departures, StoreError>;
 
     /// Where the room stands.
     async fn standing(&self, room: &RoomId) -> Result<Standing, StoreError>;

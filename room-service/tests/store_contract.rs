@@ -372,13 +372,13 @@ async fn a_join_beside_a_leave_of_the_same_edge_is_found(world: World) {
 
 async fn who_left_after_a_version_is_known_until_they_are_back(world: World) {
     let (store, lobby) = (&world.store, lobby());
-    assert_eq!(store.departures(&lobby, "", 0).await.unwrap(), None, "nobody has been there");
+    assert_eq!(left_after(world.store.as_ref(), "", 0).await, None, "nobody has been there");
     let (ada, bob, tab) = (seat("s1", "ada", "e1"), seat("s2", "bob", "e1"), seat("s3", "bob", "e2"));
     let epoch = store.join(&lobby, &ada).await.unwrap().standing.epoch;
     for seat in [&bob, &tab] {
         store.join(&lobby, seat).await.unwrap();
     }
-    let after = async |version| store.departures(&lobby, &epoch, version).await.unwrap();
+    let after = async |version| left_after(world.store.as_ref(), &epoch, version).await;
     assert_eq!(after(1).await, Some(vec![]), "whoever came did not leave");
     store.leave(&lobby, &bob.session, &bob.edge).await.unwrap();
     assert_eq!(after(1).await, Some(vec![]), "nor who has another tab");
@@ -394,7 +394,9 @@ async fn who_left_after_a_version_is_known_until_they_are_back(world: World) {
         let left = left.map(|left| left.into_iter().map(str::to_owned).collect::<Vec<_>>());
         assert_eq!(after(version).await, left, "{version}");
     }
-    assert_eq!(store.departures(&lobby, "another", 3).await.unwrap(), None, "another run has other versions");
+    let of_another_run = store.departures(&lobby, "another", 3).await.unwrap();
+    assert!(!of_another_run.proved, "another run has other versions");
+    assert_eq!(of_another_run.members.len(), 2, "and then all that are remembered are told");
     store.join(&lobby, &ada).await.unwrap();
     store.join(&lobby, &bob).await.unwrap();
     assert_eq!(after(2).await, Some(vec![]), "both are back");
@@ -410,7 +412,7 @@ async fn of_many_who_left_the_newest_are_known_and_no_more_is_proved(world: Worl
         store.join(&lobby, &seat).await.unwrap();
         store.leave(&lobby, &seat.session, &seat.edge).await.unwrap();
     }
-    let after = async |version| store.departures(&lobby, &epoch, version).await.unwrap();
+    let after = async |version| left_after(world.store.as_ref(), &epoch, version).await;
     assert_eq!(after(2).await, None, "the first departure is forgotten");
     let newest: Vec<String> = (1..=DEPARTURES_KEPT).map(|n| format!("m{n:04}")).collect();
     assert_eq!(after(3).await, Some(newest));
@@ -426,7 +428,7 @@ async fn departures_are_forgotten(world: &World, forget: impl AsyncFnOnce()) {
     let epoch = store.join(&lobby, &ada).await.unwrap().standing.epoch;
     store.leave(&lobby, &ada.session, &ada.edge).await.unwrap();
     forget().await;
-    let after = async |version| store.departures(&lobby, &epoch, version).await.unwrap();
+    let after = async |version| left_after(world.store.as_ref(), &epoch, version).await;
     assert_eq!((after(1).await, after(2).await), (None, Some(vec![])));
     let bob = seat("s2", "bob", "e1");
     store.join(&lobby, &bob).await.unwrap();
@@ -623,4 +625,10 @@ fn position(epoch: &str, seq: u32, id: &str) -> Position {
 async fn members(world: &World) -> Vec<String> {
     let members = world.store.snapshot(&lobby(), 0).await.unwrap().members;
     members.into_iter().map(|member| member.id).collect()
+}
+
+/// Who left the lobby after that version, if it is proved that these are all.
+async fn left_after(store: &dyn Store, epoch: &str, version: u64) -> Option<Vec<String>> {
+    let departures = store.departures(&lobby(), epoch, version).await.unwrap();
+    departures.proved.then_some(departures.members)
 }

@@ -8,7 +8,7 @@ mod redis;
 mod redis_cluster;
 mod redis_sentinel;
 
-use std::{net::TcpListener, time::Duration};
+use std::{collections::BTreeSet, net::TcpListener, sync::Mutex, time::Duration};
 
 pub use browser::Browser;
 pub use program::{Program, http_get};
@@ -36,12 +36,13 @@ pub async fn eventually<Answer>(what: &str, mut probe: impl AsyncFnMut() -> Opti
     }
 }
 
-/// A port of 127.0.0.1 that nobody listens on. Not one of those that the system gives to connections, so that it is
-/// still free when it is bound, and bound again.
+/// A port of 127.0.0.1 that nobody listens on, and that nobody else in this process was given. Not one of those that the
+/// system gives to connections, so that it is still free when it is bound, and bound again.
 pub fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
         let port = rand::random_range(10_000..32_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() && GIVEN.lock().unwrap().insert(port) {
             return port;
         }
     }

@@ -17,6 +17,9 @@ use tokio::{
 
 use crate::{eventually, free_port};
 
+/// How often a server is started that ends at once.
+const TRIES: usize = 5;
+
 /// A real `redis-server` on a port of its own, with a folder of its own; both end with it.
 #[derive(Debug)]
 pub struct RedisServer {
@@ -70,11 +73,33 @@ impl RedisServer {
     }
 
     async fn launch(settings: Vec<String>, password: Option<String>, tls_port: Option<u16>) -> Self {
+        for _ in 1..TRIES {
+            if let Some(server) = Self::try_launch(&settings, password.as_deref(), tls_port).await {
+                return server;
+            }
+        }
+        let server = Self::try_launch(&settings, password.as_deref(), tls_port).await;
+        server.expect("redis-server starts with these settings")
+    }
+
+    /// Nothing if it ends at once: a port of its was taken meanwhile.
+    pub(crate) async fn try_launch(
+        settings: &[String],
+        password: Option<&str>,
+        tls_port: Option<u16>,
+    ) -> Option<Self> {
         let (port, folder) = (free_port(), TempDir::new().unwrap());
-        let process = spawn(port, folder.path(), &settings);
-        let server = Self { port, tls_port, folder, settings, password, process };
-        server.answers().await;
-        server
+        let process = spawn(port, folder.path(), settings);
+        let (settings, password) = (settings.to_vec(), password.map(str::to_owned));
+        let mut server = Self { port, tls_port, folder, settings, password, process };
+        eventually("Redis answers or ends", async || {
+            if matches!(server.process.try_wait(), Ok(Some(_))) {
+                return Some(false);
+            }
+            server.try_ask(&["PING"]).await.filter(|answer| answer.starts_with("+PONG")).map(|_| true)
+        })
+        .await
+        .then_some(server)
     }
 
     /// Where it is.

@@ -14,9 +14,9 @@ use proto::{
 use tokio::time::Instant;
 
 use super::{
-    Appended, Arrival, DEPARTURES_KEPT, DEPARTURES_TTL, Draft, Feed, FeedSender, Heard, Lease, Page,
-    ProbeError, Published, REPEAT_WINDOW, Resume, RosterChange, Seat, Snapshot, Standing, Store, StoreError,
-    feed,
+    Appended, Arrival, DEPARTURES_KEPT, DEPARTURES_TTL, Departures, Draft, Feed, FeedSender, Heard, Lease,
+    Page, ProbeError, Published, REPEAT_WINDOW, Resume, RosterChange, Seat, Snapshot, Standing, Store,
+    StoreError, feed,
 };
 use crate::ids::{EdgeId, RoomId, SessionName, draw};
 
@@ -44,7 +44,7 @@ struct Room {
     messages: VecDeque<Message>,
     sessions: BTreeMap<SessionName, (String, EdgeId)>,
     members: BTreeMap<String, Member>,
-    departures: Departures,
+    departed: Departed,
     /// What was answered to a member's `client_id`, and when each of these is to be forgotten, soonest first.
     sent: HashMap<(String, String), Appended>,
     forget: VecDeque<(Instant, (String, String))>,
@@ -53,7 +53,7 @@ struct Room {
 
 /// Who left, as long as that is remembered.
 #[derive(Debug, Default)]
-struct Departures {
+struct Departed {
     /// Version and member, oldest first; without those who are back.
     left: VecDeque<(u64, String)>,
     /// The version of the last departure, and up to which they are forgotten.
@@ -62,7 +62,7 @@ struct Departures {
     forget_at: Option<Instant>,
 }
 
-impl Departures {
+impl Departed {
     fn add(&mut self, version: u64, members: &[String]) {
         self.forget_old();
         self.last = version;
@@ -82,10 +82,13 @@ impl Departures {
         }
     }
 
-    fn after(&self, version: u64) -> Option<Vec<String>> {
+    /// Those after `version`, if it is one of this roster's.
+    fn after(&self, version: Option<u64>) -> Departures {
         let forgotten = if self.are_old() { self.last } else { self.forgotten };
-        let after = self.left.iter().filter(|(at, _)| *at > version);
-        (version >= forgotten).then(|| after.map(|(_, member)| member.clone()).collect())
+        let proved = version.is_some_and(|version| version >= forgotten);
+        let after = version.filter(|_| proved).unwrap_or(0);
+        let remembered = self.left.iter().filter(|(at, _)| !self.are_old() && *at > after);
+        Departures { proved, members: remembered.map(|(_, member)| member.clone()).collect() }
     }
 
     fn are_old(&self) -> bool {
@@ -171,10 +174,10 @@ impl Room {
     fn roster_change(&mut self, room: &RoomId, joined: Vec<Member>, left: Vec<String>) -> Published {
         self.roster_version += 1;
         for member in &joined {
-            self.departures.take_back(&member.id);
+            self.departed.take_back(&member.id);
         }
         if !left.is_empty() {
-            self.departures.add(self.roster_version, &left);
+            self.departed.add(self.roster_version, &left);
         }
         Published::Presence(RosterChange {
             room: room.to_string(),
@@ -297,15 +300,11 @@ impl Store for MemoryStore {
         }))
     }
 
-    async fn departures(
-        &self,
-        room: &RoomId,
-        epoch: &str,
-        version: u64,
-    ) -> Result<Option<Vec<String>>, StoreError> {
+    async fn departures(&self, room: &RoomId, epoch: &str, version: u64) -> Result<Departures, StoreError> {
         let state = self.lock();
-        let room = state.rooms.get(room).filter(|room| room.epoch == epoch && version <= room.roster_version);
-        Ok(room.and_then(|room| room.departures.after(version)))
+        let Some(room) = state.rooms.get(room) else { return Ok(Departed::default().after(None)) };
+        let known = room.epoch == epoch && version <= room.roster_version;
+        Ok(room.departed.after(known.then_some(version)))
     }
 
     async fn standing(&self, room: &RoomId) -> Result<Standing, StoreError> {

@@ -58,8 +58,8 @@ use self::{
     watch::watch,
 };
 use super::{
-    Appended, Arrival, DEPARTURES_KEPT, DEPARTURES_TTL, Draft, Feed, Lease, Page, ProbeError, Published,
-    REPEAT_WINDOW, Resume, Seat, Snapshot, Standing, Store, StoreError, feed,
+    Appended, Arrival, DEPARTURES_KEPT, DEPARTURES_TTL, Departures, Draft, Feed, Lease, Page, ProbeError,
+    Published, REPEAT_WINDOW, Resume, Seat, Snapshot, Standing, Store, StoreError, feed,
 };
 use crate::ids::{EdgeId, RoomId, SessionName, draw};
 
@@ -389,18 +389,13 @@ impl Store for RedisStore {
         Ok(Snapshot { standing: read.standing, messages: read.messages, members: read.members })
     }
 
-    async fn departures(
-        &self,
-        room: &RoomId,
-        epoch: &str,
-        version: u64,
-    ) -> Result<Option<Vec<String>>, StoreError> {
+    async fn departures(&self, room: &RoomId, epoch: &str, version: u64) -> Result<Departures, StoreError> {
         let mut keys = room_keys(room);
         keys.push(departures_key(room));
         let mut args = self.room_args(room);
         args.extend([epoch.into(), version.to_string().into()]);
-        let (proved, left): (u8, Vec<String>) = self.run(&self.scripts.departures, keys, args).await?;
-        Ok((proved == 1).then_some(left))
+        let (proved, members): (u8, Vec<String>) = self.run(&self.scripts.departures, keys, args).await?;
+        Ok(Departures { proved: proved == 1, members })
     }
 
     async fn standing(&self, room: &RoomId) -> Result<Standing, StoreError> {

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use proto::chat::v1::{Member, Position};
 
 use super::{
-    Appended, Arrival, Draft, Feed, Lease, MemoryStore, Page, ProbeError, Resume, Seat, Snapshot, Standing,
-    Store, StoreError,
+    Appended, Arrival, Departures, Draft, Feed, Lease, MemoryStore, Page, ProbeError, Resume, Seat, Snapshot,
+    Standing, Store, StoreError,
 };
 use crate::ids::{EdgeId, RoomId, SessionName};
 
@@ -136,12 +136,7 @@ impl Store for ScriptedStore {
         self.inner.snapshot(room, page).await
     }
 
-    async fn departures(
-        &self,
-        room: &RoomId,
-        epoch: &str,
-        version: u64,
-    ) -> Result<Option<Vec<String>>, StoreError> {
+    async fn departures(&self, room: &RoomId, epoch: &str, version: u64) -> Result<Departures, StoreError> {
         self.called("departures")?;
         self.inner.departures(room, epoch, version).await
     }
