@@ -36,7 +36,7 @@ pub(crate) fn svg(all: &[Measured]) -> String {
     }
     let most = groups.iter().flat_map(|(_, bars)| bars).map(|(_, (_, ratio))| *ratio).fold(1.0, f64::max);
     let (mut body, mut y) = (String::new(), LINE);
-    let title = "CPU time of all servers for each delivery, × the floor (one write to each socket)";
+    let title = "CPU time for each delivery, Redis apart, × the floor (one write to each socket)";
     let _ = writeln!(body, r#"<text class="title" x="8" y="{y}">{title}</text>"#);
     for (words, bars) in groups {
         y += 1.5 * LINE;
