@@ -5,7 +5,7 @@
 //! append redis://127.0.0.1:6379
 //! ```
 
-use std::{env, error::Error, sync::Arc};
+use std::{env, error::Error, sync::Arc, time::Duration};
 
 use proto::chat::v1::Member;
 use room_service::{
@@ -13,9 +13,12 @@ use room_service::{
     store::{Ack, Draft, RedisOptions, RedisStore, Store as _},
 };
 use runtime::{Health, Tasks};
+use tokio::time::sleep;
 
 /// Appends under way at once. Enough that Redis never waits for the next.
 const IN_FLIGHT: u32 = 64;
+/// Before the next try, when Redis is away.
+const RETRY: Duration = Duration::from_millis(50);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -44,7 +47,9 @@ async fn append(store: Arc<RedisStore>, sender: u32) {
     for n in 0_u64.. {
         let (room, member, client_id) = (room.clone(), member.clone(), n.to_string());
         let draft = Draft { room, member, client_id, text: "x".repeat(100) };
-        // Before Redis is there, and after its end, that fails.
-        let _ = store.append(&draft).await;
+        if store.append(&draft).await.is_err() {
+            // Refused at once: Redis is not there yet, or not any more.
+            sleep(RETRY).await;
+        }
     }
 }
