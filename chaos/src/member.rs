@@ -94,8 +94,14 @@ impl Member {
         if matches!(wish, Wish::Leave | Wish::Vanish | Wish::Perish) {
             self.lock().steady = false;
         }
-        // A member who has gone wishes nothing.
-        let _ = self.wish.send(wish);
+        // Whoever is to go goes, whatever else is wanted before they can.
+        self.wish.send_if_modified(|now| {
+            let changes = !matches!(now, Wish::Leave | Wish::Vanish);
+            if changes {
+                *now = wish;
+            }
+            changes
+        });
     }
 
     /// What they noted until now.
