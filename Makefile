@@ -45,7 +45,8 @@ test: web ## All tests; installs redis-server and chromium from Debian's package
 chaos: ## Every fault, injected for real under load, with a table; SEED=n repeats a run
 	$(call need,redis-server,redis-server)
 	$(call need,iptables,iptables iproute2)
-	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || apt-get install -y -qq libfaketime
+	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || { apt-get update -qq \
+		&& apt-get install -y -qq libfaketime >/dev/null; } || { echo "apt-get install libfaketime"; exit 1; }
 	cargo build --workspace --bins --locked && cargo run --quiet --locked -p chaos -- $(if $(SEED),--seed $(SEED))
 
 bench/sample/node_modules: bench/sample/package-lock.json
