@@ -6,10 +6,8 @@ use std::{
     time::Duration,
 };
 
-use testkit::{RedisCluster, RedisSentinels, free_port};
+use testkit::{RedisCluster, RedisSentinels, free_port, http_get};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
     process::Command,
     time::{Instant, sleep, timeout},
 };
@@ -134,7 +132,7 @@ impl Part {
 
     /// Waits until `/readyz` says 200.
     pub(crate) async fn is_ready(&self) -> io::Result<()> {
-        until("a part is ready", async || readyz(&self.admin).await).await
+        until("a part is ready", READY, async || Ok(readyz(&self.admin).await)).await
     }
 }
 
@@ -202,7 +200,7 @@ impl Alone {
     /// Starts it where it was.
     pub(crate) async fn restart(&mut self) -> io::Result<()> {
         self.process.start()?;
-        until("Redis answers", async || self.ask(&["PING"]).await.is_ok_and(|answer| answer == "PONG")).await
+        until("Redis answers", READY, async || Ok(self.ask(&["PING"]).await? == "PONG")).await
     }
 
     async fn ask(&self, words: &[&str]) -> io::Result<serde_json::Value> {
@@ -222,26 +220,27 @@ async fn redis_cli(port: u16, words: &[&str]) -> io::Result<serde_json::Value> {
     })
 }
 
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) -> io::Result<()> {
-    let end = Instant::now() + READY;
-    while !is_so().await {
-        if Instant::now() > end {
-            return Err(io::Error::other(format!("not within {READY:?}: {what}")));
+/// Asks until it is so, and for at most so long. Whoever cannot answer now is asked again.
+pub(crate) async fn until(
+    what: &str,
+    within: Duration,
+    mut is_so: impl AsyncFnMut() -> io::Result<bool>,
+) -> io::Result<()> {
+    let end = Instant::now() + within;
+    loop {
+        if let Ok(true) = timeout(within, is_so()).await? {
+            return Ok(());
         }
-        sleep(Duration::from_millis(20)).await;
+        if Instant::now() > end {
+            return Err(io::Error::other(format!("not within {within:?}: {what}")));
+        }
+        sleep(Duration::from_millis(50)).await;
     }
-    Ok(())
 }
 
 async fn readyz(admin: &str) -> bool {
-    let ask = async {
-        let mut socket = TcpStream::connect(admin).await?;
-        socket.write_all(b"GET /readyz HTTP/1.1\r\nhost: chaos\r\nconnection: close\r\n\r\n").await?;
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).await?;
-        Ok::<_, io::Error>(answer.starts_with("HTTP/1.1 200"))
-    };
-    matches!(timeout(Duration::from_secs(1), ask).await, Ok(Ok(true)))
+    let answer = timeout(Duration::from_secs(1), http_get(admin, "/readyz")).await;
+    matches!(answer, Ok(Some((200, _))))
 }
 
 fn local(port: u16) -> String {

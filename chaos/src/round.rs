@@ -3,12 +3,12 @@
 use std::{collections::BTreeSet, io, ops::Range, path::Path, time::Duration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     checker::{Evidence, Verdict, judge},
     fault::Fault,
-    fleet::Fleet,
+    fleet::{Fleet, until},
     member::{Member, Plan, Wish},
     notes::{Notes, Told},
 };
@@ -148,21 +148,4 @@ async fn kept_roster(fleet: &Fleet, room: &str) -> io::Result<BTreeSet<String>> 
     let answer = fleet.redis.ask(&["HKEYS", &format!("chat:{{{room}}}:members")]).await?;
     let members = answer.as_array().ok_or_else(|| io::Error::other("no list of members"))?;
     Ok(members.iter().filter_map(|member| member.as_str().map(str::to_owned)).collect())
-}
-
-async fn until(
-    what: &str,
-    within: Duration,
-    mut is_so: impl AsyncFnMut() -> io::Result<bool>,
-) -> io::Result<()> {
-    let end = Instant::now() + within;
-    loop {
-        if let Ok(true) = timeout(within, is_so()).await? {
-            return Ok(());
-        }
-        if Instant::now() > end {
-            return Err(io::Error::other(format!("not within {within:?}: {what}")));
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
 }

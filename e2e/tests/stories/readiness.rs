@@ -3,12 +3,8 @@
 
 use std::time::Duration;
 
-use testkit::{Browser, eventually};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    time::{interval, timeout},
-};
+use testkit::{Browser, eventually, http_get};
+use tokio::time::{interval, timeout};
 
 use crate::world::World;
 
@@ -143,10 +139,5 @@ async fn ready_again(world: &World, ada: &mut Browser) {
 
 /// Status and words.
 async fn readyz(gateway: &str) -> (u16, String) {
-    let mut socket = TcpStream::connect(gateway).await.unwrap();
-    socket.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.unwrap();
-    let (head, words) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), words.to_owned())
+    http_get(gateway, "/readyz").await.expect("the gateway answers")
 }
