@@ -2,20 +2,23 @@
 //! what was acknowledged is kept, and all goes on by itself. What loses its data is in `store_contract.rs`.
 #![allow(clippy::unwrap_used)]
 
+mod people;
+
 use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 
-use proto::chat::v1::{Member, Position};
+use proto::chat::v1::Position;
 use room_service::{
-    ids::{EdgeId, RoomId, SessionName},
+    ids::{EdgeId, RoomId},
     store::{
-        Ack, Appended, Draft, Feed, Heard, Lease, Published, RedisOptions, RedisStore, Seat, Store,
-        StoreError,
+        Ack, Appended, Draft, Feed, Heard, Lease, Published, RedisOptions, RedisStore, Store, StoreError,
     },
 };
 use runtime::{Health, Tasks};
 use testkit::{Authority, PATIENCE, RedisCluster, RedisSentinels, RedisServer, eventually};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+use crate::people::{lobby, member, seat};
 
 /// How long a send may wait for its answer, whatever it is.
 const SEND_DEADLINE: Duration = Duration::from_secs(5);
@@ -443,23 +446,6 @@ async fn chat(store: Arc<dyn Store>, stop: CancellationToken) -> Vec<Appended> {
     acknowledged
 }
 
-fn lobby() -> RoomId {
-    RoomId::parse("lobby").unwrap()
-}
-
-fn member(name: &str) -> Member {
-    Member {
-        id: name.into(),
-        name: name.into(),
-        avatar: format!("/avatars/{name}.svg"),
-        kind: "guest".into(),
-    }
-}
-
 fn draft(room: &RoomId, client_id: &str) -> Draft {
     Draft { room: room.clone(), member: member("ada"), client_id: client_id.into(), text: "hi".into() }
-}
-
-fn seat(session: &str, name: &str, edge: &str) -> Seat {
-    Seat { session: SessionName(session.into()), member: member(name), edge: EdgeId(edge.into()) }
 }

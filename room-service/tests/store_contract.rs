@@ -2,19 +2,23 @@
 //! server, one that Sentinels watch, or a cluster. What becomes of them when Redis fails is in `redis_faults.rs`.
 #![allow(clippy::unwrap_used)]
 
+mod people;
+
 use std::{sync::Arc, time::Duration};
 
-use proto::chat::v1::{Member, Position};
+use proto::chat::v1::Position;
 use room_service::{
     ids::{EdgeId, RoomId, SessionName},
     store::{
         Ack, Appended, DEPARTURES_KEPT, DEPARTURES_TTL, Draft, Feed, Heard, Lease, MemoryStore, ProbeError,
-        Published, RedisOptions, RedisStore, RosterChange, Seat, Standing, Store,
+        Published, RedisOptions, RedisStore, RosterChange, Standing, Store,
     },
 };
 use runtime::{Health, Tasks};
 use testkit::{PATIENCE, RedisCluster, RedisSentinels, RedisServer, eventually};
 use tokio::time::timeout;
+
+use crate::people::{lobby, member, seat};
 
 const HISTORY_MAX: u32 = 5;
 
@@ -597,25 +601,8 @@ async fn a_record_that_cannot_be_read_leaves_the_numbers_whole() {
     world.end().await;
 }
 
-fn lobby() -> RoomId {
-    RoomId::parse("lobby").unwrap()
-}
-
-fn member(name: &str) -> Member {
-    Member {
-        id: name.into(),
-        name: name.into(),
-        avatar: format!("/avatars/{name}.svg"),
-        kind: "guest".into(),
-    }
-}
-
 fn draft(client_id: &str, text: &str) -> Draft {
     Draft { room: lobby(), member: member("ada"), client_id: client_id.into(), text: text.into() }
-}
-
-fn seat(session: &str, name: &str, edge: &str) -> Seat {
-    Seat { session: SessionName(session.into()), member: member(name), edge: EdgeId(edge.into()) }
 }
 
 fn position(epoch: &str, seq: u32, id: &str) -> Position {
