@@ -27,6 +27,7 @@ pub mod origin;
 mod outbox;
 mod session;
 mod socket;
+mod stream;
 
 use std::{sync::Arc, time::Duration};
 

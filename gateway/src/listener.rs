@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::http::Caller;
+use crate::{http::Caller, stream::Stream};
 
 /// The longest head of a request. A browser's has a tenth of it.
 const MAX_HEAD: usize = 16 * 1024;
@@ -89,7 +89,8 @@ async fn serve(
         request.extensions_mut().insert(caller.clone());
         router.clone().oneshot(request.map(Body::new))
     });
-    let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service).with_upgrades());
+    let mut connection =
+        pin!(http.serve_connection(TokioIo::new(Stream::Plain(socket)), service).with_upgrades());
     // A peer that hangs up half-way is its own affair.
     let _ = select! {
         ended = &mut connection => ended,

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{Sink, SinkExt as _, Stream as _, StreamExt as _, future::poll_fn};
+use futures_util::{Sink, SinkExt as _, StreamExt as _, future::poll_fn, stream::Stream as _};
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
     header::{
@@ -26,7 +26,6 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
     time::timeout,
 };
 use tokio_tungstenite::{
@@ -49,6 +48,7 @@ use crate::{
     close::{self, Close},
     exchange::Next,
     frame::Encoding,
+    stream::Stream,
 };
 
 /// What is read at once. The default of 128 KiB is zeroed at each read, and kept.
@@ -96,7 +96,7 @@ pub(crate) fn handshake(
 /// A WebSocket that is open.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    stream: WebSocketStream<TcpStream>,
+    stream: WebSocketStream<Stream>,
     kind: Data,
     /// What is left of a frame that is written in parts.
     rest: Bytes,
@@ -122,15 +122,15 @@ impl Socket {
     /// The socket of an upgraded connection, for frames in `encoding` of at most `max_frame_bytes`.
     pub(crate) async fn new(upgraded: Upgraded, encoding: Encoding, max_frame_bytes: usize) -> Self {
         let parts =
-            upgraded.downcast::<TokioIo<TcpStream>>().expect("our listener serves TCP and nothing else");
+            upgraded.downcast::<TokioIo<Stream>>().expect("our listener serves this and nothing else");
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(WRITE_BUFFER)
             .max_write_buffer_size(MAX_WRITE_BUFFER)
             .max_message_size(Some(max_frame_bytes))
             .max_frame_size(Some(max_frame_bytes));
-        let (tcp, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
-        let stream = WebSocketStream::from_partially_read(tcp, early, Role::Server, Some(config)).await;
+        let (stream, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
+        let stream = WebSocketStream::from_partially_read(stream, early, Role::Server, Some(config)).await;
         let kind = match encoding {
             Encoding::Json => Data::Text,
             Encoding::Protobuf => Data::Binary,
@@ -239,11 +239,11 @@ impl Socket {
             self.stream.send(Message::Close(Some(CloseFrame { code: close.code().into(), reason }))).await
         };
         let _: Result<Result<(), Error>, _> = timeout(FAREWELL, last_words).await;
-        let tcp = self.stream.get_mut();
+        let stream = self.stream.get_mut();
         let hang_up = async {
-            tcp.shutdown().await?;
+            stream.shutdown().await?;
             let mut unread = vec![0; 16 * READ_BUFFER];
-            while tcp.read(&mut unread).await? > 0 {}
+            while stream.read(&mut unread).await? > 0 {}
             Ok::<_, std::io::Error>(())
         };
         let _ = timeout(FAREWELL, hang_up).await;
