@@ -28,6 +28,12 @@ impl Event {
         Self { room, frame, before, json: OnceLock::new(), protobuf: OnceLock::new() }
     }
 
+    /// What was said.
+    #[allow(dead_code, reason = "for doors that are no WebSocket")]
+    pub(crate) fn frame(&self) -> &ServerFrame {
+        &self.frame
+    }
+
     /// Where it was said.
     pub(crate) fn room(&self) -> &RoomName {
         &self.room

@@ -1,7 +1,7 @@
 //! One session's conversation with the room service: its frames go up under ids of ours, replies come down under
 //! its own, and each frame gets exactly one answer, whatever happens to the Link.
 //!
-//! Sockets are `session.rs`'s; what is still to be sent is in the session's outbox.
+//! How it travels is the doors' affair; what is still to be sent is in the session's outbox.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -16,6 +16,7 @@ use crate::{
     calls::{Call, Calls},
     close,
     config::Settings,
+    event::Event,
     frame::{self, Encoding},
     hub::Number,
     link::Link,
@@ -49,11 +50,31 @@ pub(crate) struct Exchange {
     max_in_flight: usize,
 }
 
-/// What there is to write.
+/// Something that the client is to hear.
+#[derive(Debug)]
+pub(crate) enum Said {
+    /// By a room, to all of its sessions: they share its bytes.
+    Event(Arc<Event>),
+    /// To this one.
+    Frame(Box<ServerFrame>),
+}
+
+impl Said {
+    /// The frame itself.
+    #[allow(dead_code, reason = "for doors that are no WebSocket")]
+    pub(crate) fn frame(&self) -> &ServerFrame {
+        match self {
+            Self::Event(event) => event.frame(),
+            Self::Frame(frame) => frame,
+        }
+    }
+}
+
+/// What there is to hear, in bytes unless said otherwise.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum Next<Frame = Bytes> {
     /// One frame.
-    Frame(Bytes),
+    Frame(Frame),
     /// Something came that needs no frame.
     Silent,
     /// All was written.
@@ -89,7 +110,14 @@ impl Exchange {
         }
     }
 
-    /// Takes what the client sent.
+    /// Takes a frame of the client's.
+    #[allow(dead_code, reason = "for doors that are no WebSocket")]
+    pub(crate) fn say(&mut self, frame: ClientFrame) {
+        self.meters.frames_in.increment(1);
+        self.pass_up(frame);
+    }
+
+    /// Takes what the client wrote.
     pub(crate) fn heard(&mut self, bytes: &Bytes) {
         self.meters.frames_in.increment(1);
         self.meters.bytes_in.increment(bytes.len() as u64);
@@ -109,22 +137,54 @@ impl Exchange {
         self.welcomed
     }
 
+    /// Whether there are answers of our own to take.
+    pub(crate) fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
     /// The next frame to write.
     pub(crate) fn next(&mut self) -> Next {
+        match self.take() {
+            Next::Frame(said) => self.write(&said).map_or(Next::Silent, Next::Frame),
+            Next::Silent => Next::Silent,
+            Next::Nothing => Next::Nothing,
+        }
+    }
+
+    /// The bytes of `said`, of which nobody else takes care any more. Nothing if it cannot be written.
+    pub(crate) fn write(&self, said: &Said) -> Option<Bytes> {
+        let bytes = match said {
+            Said::Event(event) => event.encoded(self.encoding).cloned(),
+            Said::Frame(frame) => self.encoding.encode(frame).or_else(|| {
+                // Its asker still gets one answer.
+                (frame.id != 0).then(|| self.encoding.encode(&frame::internal(frame.id))).flatten()
+            }),
+        }?;
+        self.meters.bytes_out.increment(bytes.len() as u64);
+        Some(bytes)
+    }
+
+    /// The next thing to hear.
+    pub(crate) fn take(&mut self) -> Next<Said> {
+        let next = self.take_uncounted();
+        if let Next::Frame(_) = next {
+            self.meters.frames_out.increment(1);
+        }
+        next
+    }
+
+    fn take_uncounted(&mut self) -> Next<Said> {
         if let Some(message) = self.missed.pop_front() {
-            return self.write(&ServerFrame::event(Body::Message(message)));
+            return told(ServerFrame::event(Body::Message(message)));
         }
         self.missed.shrink_to(0);
         if let Some(answer) = self.answers.pop_front() {
-            return self.write(&answer);
+            return told(answer);
         }
         match self.outbox.pop() {
-            Some(Item::Event(event)) => match event.encoded(self.encoding) {
-                Some(bytes) => self.count(bytes.clone()),
-                None => Next::Silent,
-            },
-            Some(Item::Word(frame)) => self.write(&frame),
-            Some(Item::Reply(reply)) => self.pass_down(*reply),
+            Some(Item::Event(event)) => Next::Frame(Said::Event(event)),
+            Some(Item::Word(frame)) => Next::Frame(Said::Frame(frame)),
+            Some(Item::Reply(reply)) => self.pass_down(reply),
             Some(Item::Missed(missed)) => self.make_up(*missed),
             Some(Item::LinkLost(link)) => {
                 for call in self.calls.lost_with(link) {
@@ -226,10 +286,10 @@ impl Exchange {
         self.hello_until = Instant::now() + self.hello_timeout;
     }
 
-    fn pass_down(&mut self, mut reply: ServerFrame) -> Next {
+    fn pass_down(&mut self, mut reply: Box<ServerFrame>) -> Next<Said> {
         if reply.id == 0 {
             // Not an answer: the room service speaks to this session of its own accord.
-            return self.write(&reply);
+            return Next::Frame(Said::Frame(reply));
         }
         let Some(call) = self.calls.answered(reply.id) else { return Next::Silent };
         match call {
@@ -249,7 +309,7 @@ impl Exchange {
                 return Next::Silent;
             }
         }
-        self.write(&reply)
+        Next::Frame(Said::Frame(reply))
     }
 
     fn refused_catch_up(&mut self, retryable: bool, retry_after_ms: u32) {
@@ -262,10 +322,10 @@ impl Exchange {
     }
 
     /// Hands on what a catch-up brought: the messages themselves if they are all that was missed, else a fresh start.
-    fn make_up(&mut self, Missed { id, joined, mut left }: Missed) -> Next {
+    fn make_up(&mut self, Missed { id, joined, mut left }: Missed) -> Next<Said> {
         self.calls.answered(id);
         if !joined.resumed {
-            return self.write(&ServerFrame::event(Body::Joined(joined)));
+            return told(ServerFrame::event(Body::Joined(joined)));
         }
         for member in &joined.members {
             left.remove(&member.id);
@@ -277,20 +337,10 @@ impl Exchange {
             member_count: joined.member_count,
         };
         self.missed = joined.messages.into();
-        self.write(&ServerFrame::event(Body::Presence(presence)))
+        told(ServerFrame::event(Body::Presence(presence)))
     }
+}
 
-    fn write(&self, frame: &ServerFrame) -> Next {
-        let bytes = self.encoding.encode(frame).or_else(|| {
-            // Its asker still gets one answer.
-            (frame.id != 0).then(|| self.encoding.encode(&frame::internal(frame.id))).flatten()
-        });
-        bytes.map_or(Next::Silent, |bytes| self.count(bytes))
-    }
-
-    fn count(&self, bytes: Bytes) -> Next {
-        self.meters.frames_out.increment(1);
-        self.meters.bytes_out.increment(bytes.len() as u64);
-        Next::Frame(bytes)
-    }
+fn told(frame: ServerFrame) -> Next<Said> {
+    Next::Frame(Said::Frame(frame.into()))
 }

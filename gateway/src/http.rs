@@ -12,7 +12,7 @@ use axum::{
 use http::{
     HeaderName, HeaderValue, Method, Request, StatusCode,
     header::{
-        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, REFERRER_POLICY, RETRY_AFTER,
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
         SEC_WEBSOCKET_VERSION, X_CONTENT_TYPE_OPTIONS,
     },
 };
@@ -28,11 +28,13 @@ use tower_http::{
 
 use crate::{
     House,
-    admission::{Address, Refusal},
-    avatar, close,
+    admission::Refusal,
+    avatar,
+    browser::Browser,
+    close,
+    entrance::{self, Refused},
     exchange::Next,
     frame::Encoding,
-    origin,
     session::Session,
     socket::{self, Socket},
 };
@@ -135,17 +137,12 @@ async fn open_session(
     if request.method() != Method::GET {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "handshake", "A WebSocket is opened with GET.");
     }
-    let header =
-        |name| request.headers().get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
-    if !origin::allowed(house.settings.allowed_origins.as_ref(), header(ORIGIN), header(HOST)) {
-        return refuse(StatusCode::FORBIDDEN, "origin", "This page may not open a session here.");
-    }
-    if house.tasks.stopping().is_cancelled() {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "draining", "This gateway is going away.");
-    }
-    if let Err(reasons) = house.health.check() {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "not ready", &format!("Not ready: {reasons}."));
-    }
+    let place = match entrance::enter(&house, &caller, request.headers()) {
+        Ok(place) => Some(place),
+        // A browser shows a page the close code of a WebSocket, but not the status of a refused one.
+        Err(Refused::NoPlace(Refusal::TooMany)) => None,
+        Err(refused) => return refuse(refused.status(), refused.label(), &refused.words()),
+    };
     let (encoding, protocol) = Encoding::agreed(request.headers());
     let response = match socket::handshake(request.headers(), protocol) {
         Ok(response) => response,
@@ -157,39 +154,16 @@ async fn open_session(
         return refuse(StatusCode::BAD_REQUEST, "handshake", "This connection cannot become a WebSocket.");
     };
     let tasks = house.tasks.clone();
-    let address = Address::of(caller.peer, request.headers(), house.settings.trusted_hops);
-    let place = match house.admission.enter(address) {
-        Ok(place) => Some(place),
-        Err(Refusal::Full) => {
-            return refuse(StatusCode::SERVICE_UNAVAILABLE, "full", "This gateway is full.");
-        }
-        // A browser shows a page the close code of a WebSocket, but not the status of a refused one.
-        Err(Refusal::TooMany) => None,
-        Err(Refusal::TooFast) => {
-            let words = "Too many sessions or bad tokens from your address. Try again in a moment.";
-            return refuse(StatusCode::TOO_MANY_REQUESTS, "too fast", words);
-        }
-    };
     // Boxed, here and below: a task is as large as its largest moment, and sessions are many and mostly idle.
     let served = Box::pin(async move {
         // Whoever hung up meanwhile has no session.
         let Ok(upgraded) = upgrade.await else { return };
         let socket = Socket::new(upgraded, encoding, house.settings.max_frame_bytes).await;
         if let Some(place) = place {
-            let session = Session::new(
-                socket,
-                place,
-                encoding,
-                &house.hub,
-                &house.link,
-                &house.meters,
-                &house.settings,
-            );
-            if house.tasks.stopping().is_cancelled() {
-                // The drain may not have seen it.
-                session.end(close::DRAINING);
-            }
-            Box::pin(session.run()).await;
+            let session = Session::new(&house, place, encoding);
+            let browser = Browser::new(socket, session, encoding, &house.settings);
+            drop(house);
+            Box::pin(browser.run()).await;
         } else {
             metrics::counter!("parlor_gateway_closes_total", "code" => "4003").increment(1);
             Box::pin(socket.close(&close::TOO_MANY_SESSIONS, &mut || Next::Nothing)).await;

@@ -4,17 +4,19 @@
 //! It translates and decides nothing. What it keeps, which rooms its sessions are in and how far each room was handed
 //! on, is what a replay to another room service needs; a crash loses none of it, since browsers come back and say so.
 //!
-//! A frame's way: `listener` → `http` → `socket` → `session` → `frame` → `exchange` → `link`, and back by `link` →
-//! `hub` → `event` → `outbox` → `exchange` → `socket`.
+//! A frame's way: `listener` → `http` → `socket` → `browser` → `session` → `frame` → `exchange` → `link`, and back by
+//! `link` → `hub` → `event` → `outbox` → `exchange` → `socket`.
 
 mod admission;
 mod allowance;
 mod avatar;
+mod browser;
 mod calls;
 pub mod close;
 pub mod config;
 mod delivery;
 mod drain;
+mod entrance;
 mod event;
 mod exchange;
 mod frame;

@@ -1,49 +1,43 @@
-//! One browser: a task that owns its socket, and ends for one of the reasons in `close.rs`.
+//! One session, whatever its door: what its client says and hears, its heartbeat, and its entry in the hub.
 //!
-//! The task both reads and writes. All its waits are polls of state that stays, so that none of them loses anything
-//! when another wins: nobody else touches the socket, and a half-written frame is never abandoned.
+//! A door says the client's frames and hands on what there is to hear. One that polls a socket of its own
+//! (`browser.rs`) takes the parts as they are; for any other there is [`Session::hear`].
 
-use std::{future::poll_fn, pin::pin, sync::Arc, time::Duration};
-
-use rand::random_range;
-use tokio::{
-    select,
-    time::{Instant, sleep_until},
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
-use tokio_tungstenite::tungstenite::Message;
+
+use bytes::Bytes;
+use proto::chat::v1::ClientFrame;
+use rand::random_range;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
+    House,
     admission::Admitted,
-    allowance::Allowance,
     close::{self, Close},
-    config::Settings,
-    exchange::Exchange,
+    exchange::{Exchange, Next, Said},
     frame::Encoding,
     hub::{Hub, Number},
     link::Link,
     meters::Meters,
     outbox::Outbox,
-    socket::{Socket, Turn},
 };
 
-/// A session's entry in the hub and at the room service. Both forget it when this is dropped, however the task ends.
+/// A session's entry in the hub and at the room service. Both forget it when this is dropped, however the session
+/// ends.
 #[derive(Debug)]
-pub(crate) struct Entry {
+struct Entry {
     hub: Arc<Hub>,
     link: Arc<Link>,
     meters: Arc<Meters>,
     number: Number,
     /// It said goodbye.
     left: bool,
-}
-
-impl Entry {
-    /// A new session, which will be sent what comes into `outbox`.
-    pub(crate) fn new(hub: Arc<Hub>, link: Arc<Link>, meters: Arc<Meters>, outbox: Arc<Outbox>) -> Self {
-        let number = hub.enter(outbox);
-        meters.sessions.increment(1);
-        Self { hub, link, meters, number, left: false }
-    }
 }
 
 impl Drop for Entry {
@@ -57,173 +51,140 @@ impl Drop for Entry {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Session {
-    socket: Socket,
     entry: Entry,
     exchange: Exchange,
     outbox: Arc<Outbox>,
-    encoding: Encoding,
     heartbeat: Duration,
-    silence: Duration,
     beat_at: Instant,
-    heard_at: Instant,
-    pings: Allowance,
-}
-
-/// How a session ended.
-enum End {
-    /// The peer said goodbye, with this code.
-    Goodbye(u16),
-    /// We say goodbye.
-    Close(Close),
-    /// The connection is gone.
-    Lost,
 }
 
 impl Session {
-    /// A session on `socket`, which keeps its place `admitted` until the socket is closed.
-    pub(crate) fn new(
-        socket: Socket,
-        admitted: Admitted,
-        encoding: Encoding,
-        hub: &Arc<Hub>,
-        link: &Arc<Link>,
-        meters: &Arc<Meters>,
-        settings: &Settings,
-    ) -> Self {
-        let outbox = Arc::new(Outbox::new(encoding, settings.outbox_bytes));
-        let entry = Entry::new(hub.clone(), link.clone(), meters.clone(), outbox.clone());
-        let exchange = Exchange::new(
-            entry.number,
-            admitted,
-            encoding,
-            outbox.clone(),
-            link.clone(),
-            meters.clone(),
-            settings,
-        );
-        let now = Instant::now();
-        Self {
-            socket,
-            entry,
-            exchange,
-            outbox,
-            encoding,
-            heartbeat: settings.heartbeat,
-            silence: settings.heartbeat + settings.heartbeat_grace,
-            // Sessions that came all at once do not beat all at once.
-            beat_at: now + settings.heartbeat.mul_f64(random_range(0.5..1.0)),
-            heard_at: now,
-            pings: Allowance::new(settings.max_pings_per_second.into(), settings.max_pings_per_second),
+    /// A session that keeps its place `admitted` as long as it lives. What waits for it is counted as it is written in
+    /// `encoding`.
+    pub(crate) fn new(house: &House, admitted: Admitted, encoding: Encoding) -> Self {
+        let outbox = Arc::new(Outbox::new(encoding, house.settings.outbox_bytes));
+        let number = house.hub.enter(outbox.clone());
+        house.meters.sessions.increment(1);
+        let (hub, link, meters) = (house.hub.clone(), house.link.clone(), house.meters.clone());
+        let entry = Entry { hub, link: link.clone(), meters: meters.clone(), number, left: false };
+        if house.tasks.stopping().is_cancelled() {
+            // The drain may not have seen it.
+            outbox.close(close::DRAINING);
         }
+        let exchange =
+            Exchange::new(number, admitted, encoding, outbox.clone(), link, meters, &house.settings);
+        let heartbeat = house.settings.heartbeat;
+        // Sessions that came all at once do not beat all at once.
+        let beat_at = Instant::now() + heartbeat.mul_f64(random_range(0.5..1.0));
+        tracing::debug!(session = number, "a session begins");
+        Self { entry, exchange, outbox, heartbeat, beat_at }
     }
 
-    /// Ends it before it has begun.
-    pub(crate) fn end(&self, close: Close) {
-        self.outbox.close(close);
+    /// Says one frame of the client's. Its answer will be heard.
+    #[allow(dead_code, reason = "for doors that are no WebSocket")]
+    pub(crate) fn say(&mut self, frame: ClientFrame) {
+        self.exchange.say(frame);
     }
 
-    /// Serves the session until it ends.
-    pub(crate) async fn run(mut self) {
-        tracing::debug!(session = self.entry.number, "a session begins");
-        let end = self.talk().await;
-        let (code, label) = match &end {
-            // What a peer makes up is no label: each would be a series of its own.
-            End::Goodbye(code) => {
-                (*code, if matches!(code, 1000 | 1001 | 1005) { code.to_string() } else { "other".into() })
-            }
-            End::Close(close) => (close.code(), close.code().to_string()),
-            // RFC 6455's word for a connection that ended without one.
-            End::Lost => (1006, "1006".into()),
-        };
-        tracing::debug!(session = self.entry.number, code, "a session ends");
-        metrics::counter!("parlor_gateway_closes_total", "code" => label).increment(1);
-        self.entry.left = code == 1000;
-        let Self { socket, entry, mut exchange, .. } = self;
-        // Its rooms hear of it now, not when the peer has hung up.
-        drop(entry);
-        match end {
-            End::Goodbye(_) => socket.answer_close().await,
-            End::Close(close) => socket.close(&close, &mut || exchange.next()).await,
-            End::Lost => {}
+    /// Like [`Self::say`], of what the client wrote. What cannot be read is answered too.
+    pub(crate) fn say_written(&mut self, bytes: &Bytes) {
+        self.exchange.heard(bytes);
+    }
+
+    /// Whether another frame may be said: those before are answered, but for a few.
+    pub(crate) fn has_room(&self) -> bool {
+        self.exchange.has_room()
+    }
+
+    /// The next thing that the client is to hear, or why the session ends. Whoever stops waiting loses nothing.
+    ///
+    /// Call it when the client has taken what came before: what it does not take waits here, within the outbox's bound.
+    #[allow(dead_code, reason = "for doors that are no WebSocket")]
+    pub(crate) async fn hear(&mut self) -> Result<Said, Close> {
+        let mut alarm = pin!(sleep_until(self.next_alarm(true)));
+        poll_fn(|cx| self.poll_hear(cx, alarm.as_mut())).await
+    }
+
+    fn poll_hear(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut Sleep>) -> Poll<Result<Said, Close>> {
+        if let Some(close) = self.listen(cx.waker()) {
+            return Poll::Ready(Err(close));
         }
-    }
-
-    async fn talk(&mut self) -> End {
-        let mut alarm = pin!(sleep_until(self.next_alarm()));
         loop {
-            let now = Instant::now();
-            if self.socket.is_clean() {
-                self.exchange.expire(now);
-                self.exchange.catch_up(now);
+            match self.exchange.take() {
+                Next::Frame(said) => return Poll::Ready(Ok(said)),
+                Next::Silent => continue,
+                Next::Nothing => {}
             }
-            let next = self.next_alarm();
+            if self.settle(Instant::now()) {
+                continue;
+            }
+            let next = self.next_alarm(true);
             if alarm.deadline() != next {
                 alarm.as_mut().reset(next);
             }
-            let end = select! {
-                turn = poll_fn(|cx| {
-                    if let Some(close) = self.outbox.listen(cx.waker()) {
-                        return Turn::Over(close).into();
-                    }
-                    let reading = self.exchange.has_room();
-                    self.socket.poll_turn(cx, reading, &mut || self.exchange.next())
-                }) => self.turned(turn),
-                () = &mut alarm => self.rang(Instant::now()),
-            };
-            if let Some(end) = end {
-                return end;
+            ready!(alarm.as_mut().poll(cx));
+            let now = Instant::now();
+            if self.said_no_hello(now) {
+                return Poll::Ready(Err(close::NO_HELLO));
             }
+            self.beat(now);
         }
     }
 
-    fn turned(&mut self, turn: Turn) -> Option<End> {
-        let message = match turn {
-            Turn::Received(message) => message,
-            Turn::Moved => return None,
-            Turn::Over(close) => return Some(End::Close(close)),
-            Turn::Lost => return Some(End::Lost),
-        };
-        self.heard_at = Instant::now();
-        match (message, self.encoding) {
-            (Message::Text(text), Encoding::Json) => self.exchange.heard(&text.into()),
-            (Message::Binary(bytes), Encoding::Protobuf) => self.exchange.heard(&bytes),
-            (Message::Text(_) | Message::Binary(_) | Message::Frame(_), _) => {
-                return Some(End::Close(close::WRONG_KIND));
-            }
-            (Message::Ping(_) | Message::Pong(_), _) => {
-                // Each ping has put a pong into the write buffer. While that does not empty, nothing is forgiven.
-                if !self.pings.take(self.heard_at, self.socket.is_clean()) {
-                    return Some(End::Close(close::PING_FLOOD));
-                }
-            }
-            (Message::Close(reason), _) => {
-                // RFC 6455's word for a goodbye without a code.
-                return Some(End::Goodbye(reason.map_or(1005, |reason| reason.code.into())));
-            }
-        }
-        None
+    /// What `said` is in the session's encoding. Nothing if it cannot be written.
+    #[allow(dead_code, reason = "for doors that are no WebSocket")]
+    pub(crate) fn write(&self, said: &Said) -> Option<Bytes> {
+        self.exchange.write(said)
     }
 
-    fn next_alarm(&self) -> Instant {
-        let exchange = if self.socket.is_clean() { self.exchange.next_alarm() } else { None };
-        let own = self.beat_at.min(self.heard_at + self.silence);
-        exchange.map_or(own, |exchange| exchange.min(own))
+    /// Why the session is to end, if it is. `reader` is woken when there is more to hear.
+    pub(crate) fn listen(&self, reader: &Waker) -> Option<Close> {
+        self.outbox.listen(reader)
     }
 
-    fn rang(&mut self, now: Instant) -> Option<End> {
-        if self.exchange.said_no_hello(now) {
-            return Some(End::Close(close::NO_HELLO));
+    /// What there is to write.
+    pub(crate) fn next(&mut self) -> Next {
+        self.exchange.next()
+    }
+
+    /// Answers what has waited too long, and asks for what was missed. Only when all else is written. Whether there is
+    /// more to hear by that.
+    pub(crate) fn settle(&mut self, now: Instant) -> bool {
+        self.exchange.expire(now);
+        self.exchange.catch_up(now);
+        self.exchange.has_answers()
+    }
+
+    /// When something is due, of what waits for all else to be written only if that is `settled`.
+    pub(crate) fn next_alarm(&self, settled: bool) -> Instant {
+        let exchange = if settled { self.exchange.next_alarm() } else { None };
+        exchange.map_or(self.beat_at, |exchange| exchange.min(self.beat_at))
+    }
+
+    /// Whether the session had its time to say hello, and did not.
+    pub(crate) fn said_no_hello(&self, now: Instant) -> bool {
+        self.exchange.said_no_hello(now)
+    }
+
+    /// Has the client hear a heartbeat, if one is due. Whether it does.
+    pub(crate) fn beat(&mut self, now: Instant) -> bool {
+        if now < self.beat_at {
+            return false;
         }
-        if self.heard_at + self.silence <= now {
-            return Some(End::Close(close::SILENT));
+        self.beat_at = now + self.heartbeat;
+        let beats = self.exchange.is_welcomed();
+        if beats {
+            self.entry.hub.heartbeat(self.entry.number);
         }
-        if self.beat_at <= now {
-            self.beat_at = now + self.heartbeat;
-            if self.exchange.is_welcomed() {
-                self.entry.hub.heartbeat(self.entry.number);
-                self.socket.ping();
-            }
-        }
-        None
+        beats
+    }
+
+    /// Ends the session with `code`, of which 1000 is a goodbye, and `label` for it in the metrics. Its rooms hear of it
+    /// now. Gives what may still be written.
+    pub(crate) fn end(mut self, code: u16, label: String) -> Exchange {
+        tracing::debug!(session = self.entry.number, code, "a session ends");
+        metrics::counter!("parlor_gateway_closes_total", "code" => label).increment(1);
+        self.entry.left = code == 1000;
+        self.exchange
     }
 }
