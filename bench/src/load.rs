@@ -11,9 +11,11 @@ use std::{
 };
 
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 
 use crate::{
     dialect::{Dialect, number_after},
+    stop,
     tally::{Ear, Faults},
     wire::{Frames, Kind, client_text},
 };
@@ -24,6 +26,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_millis(500);
 /// The length of a message's text: a sentence or two.
 const TEXT_BYTES: usize = 100;
+/// What a slow reader reads at once, and how often: 1 KB in a second.
+const SIP_BYTES: usize = 256;
+const SIP_EVERY: Duration = Duration::from_millis(256);
+/// What the kernel may hold for a slow reader: as little as it allows. The rest waits at the server.
+const SIP_BUFFER: usize = 2048;
+/// And for one that is slow no more.
+const GULP_BUFFER: usize = 256 * 1024;
 /// What is read at once from a socket.
 const READ_BYTES: usize = 256 * 1024;
 
@@ -36,7 +45,7 @@ pub(crate) enum Pace {
     InFlight(usize),
 }
 
-/// What was heard during a [`Load::talk`].
+/// What was heard during a [`Load::talk`], by those who are not slow.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     pub(crate) deliveries: u64,
@@ -67,6 +76,9 @@ pub(crate) struct Load {
     rooms: Vec<Room>,
     buffer: Vec<u8>,
     clock: Instant,
+    text_bytes: usize,
+    /// When slow readers read the next time; nothing while nobody is slow.
+    sip_at: Option<Instant>,
     n_sent: u32,
     in_flight: usize,
     heard: Heard,
@@ -82,12 +94,17 @@ struct Client {
     in_presence: bool,
     room: usize,
     ear: Ear,
+    /// It is slow, or was.
+    slow: bool,
 }
 
 #[derive(Debug)]
 struct Room {
     name: String,
-    members: Vec<usize>,
+    /// How many read.
+    members: usize,
+    /// Who says something, in turn.
+    speakers: Vec<usize>,
     head: u32,
     /// How many readers have yet to hear each message after `complete`.
     waiting: VecDeque<usize>,
@@ -106,7 +123,8 @@ impl Load {
         let mut rooms: Vec<Room> = (0..n_rooms)
             .map(|n| Room {
                 name: format!("bench-{n}"),
-                members: Vec::new(),
+                members: 0,
+                speakers: Vec::new(),
                 head: 0,
                 waiting: VecDeque::new(),
                 complete: 0,
@@ -114,12 +132,21 @@ impl Load {
             .collect();
         let mut clients = Vec::new();
         for (n, address) in (0..n_clients).zip(addresses.iter().cycle()) {
+            stop::check()?;
             let room = n % n_rooms;
-            rooms[room].members.push(n);
+            rooms[room].members += 1;
+            rooms[room].speakers.push(n);
             let (socket, frames) = greet(dialect, address)?;
             let mut socket = TcpStream::from_std(socket);
             poll.registry().register(&mut socket, Token(n), Interest::READABLE)?;
-            clients.push(Client { socket, frames, in_presence: false, room, ear: Ear::default() });
+            clients.push(Client {
+                socket,
+                frames,
+                in_presence: false,
+                room,
+                ear: Ear::default(),
+                slow: false,
+            });
         }
         Ok(Self {
             dialect,
@@ -129,6 +156,8 @@ impl Load {
             rooms,
             buffer: vec![0; READ_BYTES],
             clock: Instant::now(),
+            text_bytes: TEXT_BYTES,
+            sip_at: None,
             n_sent: 0,
             in_flight: 0,
             heard: Heard::default(),
@@ -158,8 +187,55 @@ impl Load {
         Ok(Entered { took, presence_bytes: self.presence_bytes })
     }
 
+    /// Texts are of `text_bytes` from now on.
+    pub(crate) fn speak_at_length(&mut self, text_bytes: usize) {
+        self.text_bytes = text_bytes;
+    }
+
+    /// The last `n` clients read slowly from now on, and say nothing.
+    pub(crate) fn slow_down(&mut self, n: usize) -> io::Result<()> {
+        for client in self.clients.iter_mut().rev().take(n) {
+            client.slow = true;
+            set_socket_recv_buffer_size(&client.socket, SIP_BUFFER)?;
+        }
+        for room in &mut self.rooms {
+            room.speakers.retain(|member| !self.clients[*member].slow);
+        }
+        self.sip_at = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Those who were slow read all that waits for them, and everything that comes. What they were sent has no latency.
+    pub(crate) fn hurry(&mut self) -> io::Result<()> {
+        self.sip_at = None;
+        for n in 0..self.clients.len() {
+            if self.clients[n].slow {
+                set_socket_recv_buffer_size(&self.clients[n].socket, GULP_BUFFER)?;
+                self.read(n)?;
+            }
+        }
+        self.until_heard()
+    }
+
     /// Sends at this pace for so long, the members of all rooms in turn, and waits until everyone has heard everything.
     pub(crate) fn talk(&mut self, pace: Pace, time: Duration) -> io::Result<Heard> {
+        let start = self.chatter(pace, time)?;
+        self.until_heard()?;
+        Ok(self.heard_since(start))
+    }
+
+    /// The same without the wait: some are slow.
+    pub(crate) fn talk_on(&mut self, pace: Pace, time: Duration) -> io::Result<Heard> {
+        let start = self.chatter(pace, time)?;
+        Ok(self.heard_since(start))
+    }
+
+    fn heard_since(&mut self, start: Instant) -> Heard {
+        Heard { took: start.elapsed(), ..std::mem::take(&mut self.heard) }
+    }
+
+    /// Sends at this pace for so long. When it began.
+    fn chatter(&mut self, pace: Pace, time: Duration) -> io::Result<Instant> {
         self.heard = Heard::default();
         let start = Instant::now();
         let until = start + time;
@@ -185,12 +261,15 @@ impl Load {
                 }
             }
         }
+        Ok(start)
+    }
+
+    fn until_heard(&mut self) -> io::Result<()> {
         let until = Instant::now() + PATIENCE;
         while self.in_flight > 0 && Instant::now() < until {
             self.turn(until)?;
         }
-        let heard = std::mem::take(&mut self.heard);
-        Ok(Heard { took: start.elapsed(), ..heard })
+        Ok(())
     }
 
     /// What went wrong since the beginning.
@@ -205,12 +284,13 @@ impl Load {
     fn send(&mut self, due: Instant) -> io::Result<()> {
         let (turn, n_rooms) = (self.n_sent as usize, self.rooms.len());
         let room = turn % n_rooms;
-        let Room { name, members, head, waiting, .. } = &mut self.rooms[room];
-        let member = members[turn / n_rooms % members.len()];
+        let Room { name, members, speakers, head, waiting, .. } = &mut self.rooms[room];
+        let member = speakers[turn / n_rooms % speakers.len()];
         let due = due.duration_since(self.clock).as_micros();
-        let text = self.dialect.send(name, self.n_sent, &format!("{due:016} {:x<1$}", "", TEXT_BYTES - 17));
+        let text =
+            self.dialect.send(name, self.n_sent, &format!("{due:016} {:x<1$}", "", self.text_bytes - 17));
         *head += 1;
-        waiting.push_back(members.len());
+        waiting.push_back(*members);
         self.n_sent += 1;
         self.in_flight += 1;
         self.say(member, &text)
@@ -246,6 +326,8 @@ impl Load {
     /// often. Readers across a network cost nothing of the kind.
     fn turn(&mut self, until: Instant) -> io::Result<bool> {
         loop {
+            stop::check()?;
+            self.sip()?;
             match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
                 // The end of an earlier subject's process is told by a signal.
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -257,56 +339,72 @@ impl Load {
         }
         let ready: Vec<usize> = self.events.iter().map(|event| event.token().0).collect();
         for client in &ready {
-            self.read(*client)?;
+            if self.sip_at.is_none() || !self.clients[*client].slow {
+                self.read(*client)?;
+            }
         }
         Ok(!ready.is_empty())
     }
 
-    fn read(&mut self, n: usize) -> io::Result<()> {
-        loop {
-            let client = &mut self.clients[n];
-            let length = match client.socket.read(&mut self.buffer) {
-                Ok(0) => return Err(io::Error::other("the server hung up")),
-                Ok(length) => length,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            let now = self.clock.elapsed();
-            let (room, read) = (&mut self.rooms[client.room], &self.buffer[..length]);
-            let (ear, in_presence) = (&mut client.ear, &mut client.in_presence);
-            let mut wrong = None;
-            client.frames.feed(read, |kind, payload| {
-                if kind == Kind::Text {
-                    *in_presence = payload.starts_with(self.dialect.presence());
-                }
-                if kind == Kind::Text && payload.starts_with(self.dialect.message()) {
-                    match message(payload) {
-                        Some((seq, due)) if ear.hear(seq) => {
-                            self.in_flight -= room.heard(seq);
-                            self.heard.deliveries += 1;
-                            self.heard.bytes += payload.len() as u64;
-                            let late = now.saturating_sub(Duration::from_micros(due)).as_micros();
-                            self.heard.latencies.push(u32::try_from(late).unwrap_or(u32::MAX));
-                        }
-                        Some(_) => {}
-                        None => wrong = Some("a message without a number or a time".to_owned()),
-                    }
-                } else if *in_presence && matches!(kind, Kind::Text | Kind::More) {
-                    self.presence_bytes += payload.len() as u64;
-                } else if kind == Kind::Text && payload.starts_with(self.dialect.joined()) {
-                    self.joined += 1;
-                } else if kind == Kind::Close || memchr::memmem::find(payload, br#""error":"#).is_some() {
-                    wrong = Some(format!("the server said {}", String::from_utf8_lossy(payload)));
-                }
-            });
-            if let Some(wrong) = wrong {
-                return Err(io::Error::other(wrong));
-            }
-            // A socket that gave less than it might has no more.
-            if length < READ_BYTES {
-                return Ok(());
+    /// Lets slow readers read, if it is time.
+    fn sip(&mut self) -> io::Result<()> {
+        let Some(at) = self.sip_at.filter(|at| *at <= Instant::now()) else { return Ok(()) };
+        self.sip_at = Some(at + SIP_EVERY);
+        for n in 0..self.clients.len() {
+            if self.clients[n].slow {
+                self.read_at_most(n, SIP_BYTES)?;
             }
         }
+        Ok(())
+    }
+
+    fn read(&mut self, n: usize) -> io::Result<()> {
+        // A socket that gave less than it might has no more.
+        while self.read_at_most(n, READ_BYTES)? == READ_BYTES {}
+        Ok(())
+    }
+
+    /// Reads up to so many bytes, once. How many came.
+    fn read_at_most(&mut self, n: usize, most: usize) -> io::Result<usize> {
+        let client = &mut self.clients[n];
+        let length = match client.socket.read(&mut self.buffer[..most]) {
+            Ok(0) => return Err(io::Error::other("the server hung up")),
+            Ok(length) => length,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        let now = self.clock.elapsed();
+        let (room, read) = (&mut self.rooms[client.room], &self.buffer[..length]);
+        let (ear, in_presence, slow) = (&mut client.ear, &mut client.in_presence, client.slow);
+        let mut wrong = None;
+        client.frames.feed(read, |kind, payload| {
+            if kind == Kind::Text {
+                *in_presence = payload.starts_with(self.dialect.presence());
+            }
+            if kind == Kind::Text && payload.starts_with(self.dialect.message()) {
+                match message(payload) {
+                    Some((seq, due)) if ear.hear(seq) => {
+                        self.in_flight -= room.heard(seq);
+                        if slow {
+                            return;
+                        }
+                        self.heard.deliveries += 1;
+                        self.heard.bytes += payload.len() as u64;
+                        let late = now.saturating_sub(Duration::from_micros(due)).as_micros();
+                        self.heard.latencies.push(u32::try_from(late).unwrap_or(u32::MAX));
+                    }
+                    Some(_) => {}
+                    None => wrong = Some("a message without a number or a time".to_owned()),
+                }
+            } else if *in_presence && matches!(kind, Kind::Text | Kind::More) {
+                self.presence_bytes += payload.len() as u64;
+            } else if kind == Kind::Text && payload.starts_with(self.dialect.joined()) {
+                self.joined += 1;
+            } else if kind == Kind::Close || memchr::memmem::find(payload, br#""error":"#).is_some() {
+                wrong = Some(format!("the server said {}", String::from_utf8_lossy(payload)));
+            }
+        });
+        wrong.map_or(Ok(length), |wrong| Err(io::Error::other(wrong)))
     }
 }
 
@@ -370,11 +468,7 @@ mod tests {
     #[test]
     fn everyone_hears_all_that_the_floor_writes_once_and_in_order() {
         for frames_a_write in [1, 4] {
-            let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
-            let address = listener.local_addr().unwrap().to_string();
-            // Its end is that of the tests.
-            std::thread::spawn(move || floor::serve(listener, frames_a_write));
-            let mut load = Load::connect(Dialect::Parlor, &[address], 6, 2).unwrap();
+            let mut load = load_of(6, 2, frames_a_write);
             load.join(2).unwrap();
             let heard = load.talk(Pace::InFlight(8), Duration::from_millis(300)).unwrap();
             assert!(load.faults().none());
@@ -385,10 +479,30 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_reader_hears_everything_in_the_end_and_is_not_counted() {
+        let mut load = load_of(6, 1, 1);
+        load.join(6).unwrap();
+        load.slow_down(2).unwrap();
+        let heard = load.talk_on(Pace::PerSecond(100), Duration::from_millis(300)).unwrap();
+        load.hurry().unwrap();
+        assert!(load.faults().none());
+        assert!(load.n_sent > 0 && heard.deliveries <= u64::from(load.n_sent) * 4);
+    }
+
+    /// So many clients of a floor of its own, whose end is that of the tests.
+    fn load_of(n_clients: usize, n_rooms: usize, frames_a_write: usize) -> Load {
+        let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        std::thread::spawn(move || floor::serve(listener, frames_a_write));
+        Load::connect(Dialect::Parlor, &[address], n_clients, n_rooms).unwrap()
+    }
+
+    #[test]
     fn a_message_is_in_flight_until_its_last_reader_has_heard_it() {
         let mut room = Room {
             name: String::new(),
-            members: vec![0, 1],
+            members: 2,
+            speakers: vec![0, 1],
             head: 2,
             waiting: VecDeque::from([2, 2]),
             complete: 0,

@@ -15,6 +15,7 @@ mod machine;
 mod process;
 mod report;
 mod scenario;
+mod stop;
 mod subject;
 mod tally;
 mod wire;
@@ -44,7 +45,7 @@ struct Settings {
     #[command(subcommand)]
     role: Option<Role>,
 
-    /// Only this scenario: one-room, saturated, many-rooms, idle, joins, append or more-gateways.
+    /// Only this scenario: one-room, saturated, slow-readers, many-rooms, idle, joins, append or more-gateways.
     #[arg(long)]
     only: Option<String>,
 
@@ -110,6 +111,7 @@ fn main() -> ExitCode {
 // One thread: the load blocks it, and nothing else has to be done meanwhile.
 #[tokio::main(flavor = "current_thread")]
 async fn run(settings: &Settings) -> io::Result<bool> {
+    stop::listen()?;
     machine::open_many_files()?;
     fs::create_dir_all(&settings.folder)?;
     let only = settings.only.as_deref();
@@ -142,6 +144,7 @@ async fn measure(scenario: Scenario, settings: &Settings) -> io::Result<Measured
 async fn once(scenario: Scenario, subject: Subject, settings: &Settings) -> io::Result<Outcome> {
     // What a thread starts runs where the thread ran.
     machine::run_on(settings.server_core)?;
+    stop::check()?;
     let running = subject.start().await?;
     machine::run_on(settings.load_core)?;
     scenario

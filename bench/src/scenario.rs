@@ -5,11 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::sleep;
-
 use crate::{
-    load::{Load, Pace},
+    load::{Heard, Load, Pace},
     process,
+    stop::pause,
     subject::{FLOOR, PARLOR, Running, Subject, Tier},
     tally::{Faults, percentile},
 };
@@ -18,6 +17,12 @@ use crate::{
 const WARM_UP: Duration = Duration::from_secs(2);
 /// How many clients join at a time when joins are not what is measured.
 const JOINS_AT_ONCE: usize = 32;
+/// What slow readers are sent: with its frame as long as may be written at once.
+const LONG_TEXT_BYTES: usize = 1700;
+/// How many times as long as other things this is measured: longer than it takes to fill a queue of [`OUTBOX_BYTES`].
+const SLOW_FOR: u32 = 3;
+/// What the gateway lets wait for one session: its default.
+const OUTBOX_BYTES: u64 = 1 << 20;
 const SERVERS: [Tier; 2] = [Tier::Gateway, Tier::RoomService];
 
 /// One row of the plan.
@@ -36,6 +41,8 @@ pub(crate) struct Scenario {
 #[derive(Clone, Copy, Debug)]
 enum Work {
     Talk(Pace),
+    /// The same, first while all read, then while so many read 1 KB a second.
+    SlowReaders(Pace, usize),
     /// Being there.
     Idle,
     /// Coming in all at once.
@@ -45,7 +52,7 @@ enum Work {
 }
 
 /// All that `make bench` does.
-pub(crate) const SCENARIOS: [Scenario; 7] = [
+pub(crate) const SCENARIOS: [Scenario; 8] = [
     Scenario {
         key: "one-room",
         words: "one room, 1,000 readers, 20 messages a second",
@@ -67,6 +74,14 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
             PARLOR,
             Subject::Sample,
         ],
+    },
+    Scenario {
+        key: "slow-readers",
+        words: "one room, 1,000 readers of whom 10 read 1 KB/s, 40 messages of 2 KB a second; beside it all read",
+        clients: 1000,
+        rooms: 1,
+        work: Work::SlowReaders(Pace::PerSecond(40), 10),
+        subjects: &[PARLOR],
     },
     Scenario {
         key: "many-rooms",
@@ -130,6 +145,7 @@ impl Scenario {
     pub(crate) async fn run(&self, running: &Running, time: Duration) -> io::Result<Outcome> {
         match self.work {
             Work::Talk(pace) => self.talk(running, pace, time),
+            Work::SlowReaders(pace, n_slow) => self.slow_readers(running, pace, n_slow, time).await,
             Work::Idle => self.idle(running),
             Work::Join => self.join(running),
             Work::Append => append(running, time).await,
@@ -148,16 +164,50 @@ impl Scenario {
         let mut heard = load.talk(pace, time)?;
         let Cost { servers, redis, others } = meter.stop()?;
         let deliveries = as_float(heard.deliveries);
-        heard.latencies.sort_unstable();
-        let milliseconds = |permille| f64::from(percentile(&heard.latencies, permille)) / 1000.0;
+        let [p50, p99, p999] = latencies(&mut heard);
         let figures = vec![
             ("µs/delivery", micros(servers) / deliveries),
             ("Redis µs/delivery", micros(redis) / deliveries),
             ("deliveries/s", deliveries / heard.took.as_secs_f64()),
             ("bytes/delivery", as_float(heard.bytes) / deliveries),
-            ("p50 ms", milliseconds(500)),
-            ("p99 ms", milliseconds(990)),
-            ("p999 ms", milliseconds(999)),
+            ("p50 ms", p50),
+            ("p99 ms", p99),
+            ("p999 ms", p999),
+            ("others' CPU %", others),
+        ];
+        Ok(Outcome { figures, faults: load.faults() })
+    }
+
+    /// What the others, and the gateway's memory, have of slow readers; who at the end have to have heard everything.
+    async fn slow_readers(
+        &self,
+        running: &Running,
+        pace: Pace,
+        n_slow: usize,
+        time: Duration,
+    ) -> io::Result<Outcome> {
+        let mut load = self.connect(running)?;
+        load.join(JOINS_AT_ONCE)?;
+        load.speak_at_length(LONG_TEXT_BYTES);
+        load.talk(pace, WARM_UP)?;
+        let [calm_p50, calm_p99, _] = latencies(&mut load.talk(pace, SLOW_FOR * time)?);
+        let before = running.rss(&[Tier::Gateway])?;
+        load.slow_down(n_slow)?;
+        let meter = Meter::start(running)?;
+        let [p50, p99, _] = latencies(&mut load.talk_on(pace, SLOW_FOR * time)?);
+        let Cost { others, .. } = meter.stop()?;
+        let grown = running.rss(&[Tier::Gateway])?.saturating_sub(before);
+        load.hurry()?;
+        let megabytes = |bytes: u64| as_float(bytes) / f64::from(1 << 20);
+        let figures = vec![
+            ("p99 × all read", p99 / calm_p99),
+            ("p50 ms", p50),
+            ("all read", calm_p50),
+            ("p99 ms", p99),
+            ("all read", calm_p99),
+            ("gateway MB grown", megabytes(grown)),
+            ("of at most", megabytes(OUTBOX_BYTES * n_slow as u64)),
+            ("queues dropped", as_float(running.outbox_drops().await?)),
             ("others' CPU %", others),
         ];
         Ok(Outcome { figures, faults: load.faults() })
@@ -197,9 +247,9 @@ impl Scenario {
 }
 
 async fn append(running: &Running, time: Duration) -> io::Result<Outcome> {
-    sleep(WARM_UP).await;
+    pause(WARM_UP).await?;
     let (meter, before, start) = (Meter::start(running)?, running.scripts().await?, Instant::now());
-    sleep(time).await;
+    pause(time).await?;
     let (after, took) = (running.scripts().await?, start.elapsed());
     let Cost { servers, redis, others } = meter.stop()?;
     let appends = as_float(after - before);
@@ -250,6 +300,12 @@ impl<'a> Meter<'a> {
         let others = all.saturating_sub(self.all).saturating_sub(ours);
         Ok(Cost { servers, redis, others: others.as_secs_f64() / self.start.elapsed().as_secs_f64() * 100.0 })
     }
+}
+
+/// The 50th, 99th and 99.9th percentile of the latencies, in milliseconds.
+fn latencies(heard: &mut Heard) -> [f64; 3] {
+    heard.latencies.sort_unstable();
+    [500, 990, 999].map(|permille| f64::from(percentile(&heard.latencies, permille)) / 1000.0)
 }
 
 fn micros(time: Duration) -> f64 {

@@ -51,6 +51,8 @@ pub(crate) struct Running {
     /// Where clients connect, in turn.
     pub(crate) addresses: Vec<String>,
     programs: Vec<(Tier, Program)>,
+    /// Where Parlor's gateways tell of themselves.
+    gateway_admins: Vec<String>,
     redis: Option<RedisServer>,
 }
 
@@ -96,6 +98,19 @@ impl Running {
         Ok(number_after(stats.as_bytes(), b"cmdstat_evalsha:calls=").unwrap_or_default())
     }
 
+    /// How often a gateway has dropped what waited for a session that read too slowly.
+    pub(crate) async fn outbox_drops(&self) -> io::Result<u64> {
+        let mut drops = 0;
+        for admin in &self.gateway_admins {
+            let answer = http_get(admin, "/metrics").await;
+            let (_, metrics) = answer.ok_or_else(|| io::Error::other("the gateway does not answer"))?;
+            // Before the first one it is not in the list.
+            drops +=
+                number_after(metrics.as_bytes(), b"\nparlor_gateway_outbox_drops_total ").unwrap_or_default();
+        }
+        Ok(drops)
+    }
+
     fn pids<'a>(&'a self, tiers: &'a [Tier]) -> impl Iterator<Item = u32> + 'a {
         let programs = self.programs.iter().filter(|(tier, _)| tiers.contains(tier));
         let redis = self.redis.iter().filter(|_| tiers.contains(&Tier::Redis));
@@ -124,13 +139,14 @@ async fn parlor(n_gateways: usize, n_room_services: usize) -> io::Result<Running
         let upstream = ["--room-service", &room_services];
         addresses.push(start(Tier::Gateway, "gateway", &ONE_ADDRESS, &upstream)?);
     }
-    for admin in admins {
+    for admin in &admins {
         eventually("a part is ready", async || {
-            http_get(&admin, "/readyz").await.filter(|(status, _)| *status == 200)
+            http_get(admin, "/readyz").await.filter(|(status, _)| *status == 200)
         })
         .await;
     }
-    Ok(Running { dialect: Dialect::Parlor, addresses, programs, redis: Some(redis) })
+    let gateway_admins = admins.split_off(n_room_services);
+    Ok(Running { dialect: Dialect::Parlor, addresses, programs, gateway_admins, redis: Some(redis) })
 }
 
 /// All clients come from one address, and a run is too short for heartbeats.
@@ -184,7 +200,13 @@ async fn store() -> io::Result<Running> {
     let redis = RedisServer::start().await;
     let program = Program::start(&sibling("examples/append")?, &[&redis.url()]);
     let programs = vec![(Tier::RoomService, program)];
-    let running = Running { dialect: Dialect::Parlor, addresses: Vec::new(), programs, redis: Some(redis) };
+    let running = Running {
+        dialect: Dialect::Parlor,
+        addresses: Vec::new(),
+        programs,
+        gateway_admins: Vec::new(),
+        redis: Some(redis),
+    };
     eventually("it appends", async || running.scripts().await.ok().filter(|calls| *calls > 0)).await;
     Ok(running)
 }
@@ -197,7 +219,8 @@ async fn alone(
     redis: Option<RedisServer>,
 ) -> io::Result<Running> {
     eventually("it listens", async || TcpStream::connect(&address).await.ok()).await;
-    Ok(Running { dialect, addresses: vec![address], programs: vec![(Tier::Gateway, program)], redis })
+    let programs = vec![(Tier::Gateway, program)];
+    Ok(Running { dialect, addresses: vec![address], programs, gateway_admins: Vec::new(), redis })
 }
 
 fn local(port: u16) -> String {
