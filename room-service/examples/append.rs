@@ -38,12 +38,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// Appends one message after the other, in a room of its own.
 async fn append(store: Arc<RedisStore>, sender: u32) {
     let room = RoomId::parse(&format!("append-{sender}")).expect("a good name");
-    let member = Member {
+    let member = Arc::new(Member {
         id: format!("m_{sender}"),
         name: "Ada Lovelace".to_owned(),
         avatar: "/avatars/Ada%20Lovelace.svg".to_owned(),
         kind: "guest".to_owned(),
-    };
+    });
     for n in 0_u64.. {
         let (room, member, client_id) = (room.clone(), member.clone(), n.to_string());
         let draft = Draft { room, member, client_id, text: "x".repeat(100) };

@@ -2,7 +2,10 @@
 //!
 //! A token is a JWT (HS256). It is a secret: it is never logged, and no URL carries it.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use fake::{
     Fake as _,
@@ -37,7 +40,7 @@ const SEGMENT: &AsciiSet = &CONTROLS
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
     /// Who.
-    pub member: Member,
+    pub member: Arc<Member>,
     /// The rooms that they may join and speak in; nothing: all.
     pub rooms: Option<Vec<String>>,
 }
@@ -55,9 +58,9 @@ impl Identity {
     }
 }
 
-fn member(id: String, name: String, kind: String) -> Member {
+fn member(id: String, name: String, kind: String) -> Arc<Member> {
     let avatar = format!("/avatars/{}.svg", utf8_percent_encode(&name, SEGMENT));
-    Member { id, name, avatar, kind }
+    Arc::new(Member { id, name, avatar, kind })
 }
 
 /// Why a token does not do.
@@ -115,7 +118,7 @@ impl Tokens {
 
     /// `exp`: seconds after 1970 began.
     fn sign_until(&self, identity: &Identity, exp: u64) -> String {
-        let Member { id, name, kind, .. } = identity.member.clone();
+        let Member { id, name, kind, .. } = Member::clone(&identity.member);
         let claims = Claims { sub: id, name, kind, rooms: identity.rooms.clone(), exp };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)
             .expect("our own claims have a JSON form, and the key is for HS256")

@@ -43,25 +43,26 @@ impl fmt::Debug for RoomId {
     }
 }
 
-/// The name of one session, told in its `welcome`. Not a secret: it opens nothing.
+/// The name of one session, told in its `welcome`. Not a secret: it opens nothing. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionName(pub String);
+pub struct SessionName(pub Arc<str>);
 
-/// The name of one running gateway, or (for bots) one running room service: the owner of its sessions' presence.
+/// The name of one running gateway, or (for bots) one running room service: the owner of its sessions' presence. Cheap
+/// to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EdgeId(pub String);
+pub struct EdgeId(pub Arc<str>);
 
 impl SessionName {
     /// A new one.
     pub fn draw() -> Self {
-        Self(draw("s_"))
+        Self(draw("s_").into())
     }
 }
 
 impl EdgeId {
     /// A new one.
     pub fn draw() -> Self {
-        Self(draw("e_"))
+        Self(draw("e_").into())
     }
 }
 

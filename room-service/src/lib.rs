@@ -47,7 +47,7 @@ use self::{
     door::{chat::ChatDoor, edge::EdgeDoor},
     identity::Tokens,
     ids::{EdgeId, draw},
-    limits::MemberLimits,
+    limits::{MemberLimits, SessionLimits},
     presence::{Edge, Presence},
     room::{Limits, ListenerId},
     rooms::Rooms,
@@ -71,7 +71,7 @@ const MAX_HEADER_BYTES: u32 = 16 << 10;
 const HEALTH_BEAT: Duration = Duration::from_millis(500);
 /// How long sessions whose stream has ended may take to tell their rooms.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// How often the limits of members who are silent are forgotten.
+/// How often the limits of sessions and members who are silent are forgotten.
 const FORGET_LIMITS: Duration = Duration::from_mins(1);
 
 /// Everything that a door needs.
@@ -86,6 +86,7 @@ pub struct Service {
     edge: Arc<Edge>,
     bots: Arc<Semaphore>,
     limits: MemberLimits,
+    session_limits: SessionLimits,
     listeners: AtomicU64,
     /// The streams at the doors. They move before the rest ends.
     doors: Tasks,
@@ -140,6 +141,7 @@ impl Service {
             edge: presence.hold(EdgeId::draw()).await,
             bots: Arc::new(Semaphore::new(settings.max_bots)),
             limits: MemberLimits::new(&settings),
+            session_limits: SessionLimits::new(&settings),
             listeners: AtomicU64::new(1),
             doors: doors.clone(),
             tasks: tasks.clone(),
@@ -162,7 +164,10 @@ impl Service {
         loop {
             tokio::select! {
                 () = self.tasks.stopping().cancelled() => return,
-                () = tokio::time::sleep(FORGET_LIMITS) => self.limits.forget_idle(),
+                () = tokio::time::sleep(FORGET_LIMITS) => {
+                    self.limits.forget_idle();
+                    self.session_limits.forget_idle();
+                }
             }
         }
     }

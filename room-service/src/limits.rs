@@ -1,31 +1,31 @@
 //! How often something may be asked for.
 //!
 //! A session has limits of its own, by what its frames ask for. What a member sends counts over all their sessions and
-//! calls as well. All of it is counted in this room service: another one counts anew, so that no frame waits for a
+//! calls as well. Who has been silent for a while is forgotten, so that an idle session costs nothing. All of it is counted in this room service: another one counts anew, so that no frame waits for a
 //! second round trip to the store. What addresses may do is the gateway's to count.
 
-use std::num::NonZeroU32;
+use std::{hash::Hash, num::NonZeroU32};
 
 use governor::{
-    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
+    DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
 };
 use proto::chat::v1::client_frame::Body as Said;
 
-use crate::{config::Settings, refusal::Refusal};
+use crate::{config::Settings, ids::SessionName, refusal::Refusal};
 
-/// What one session may ask for.
+/// What each session may ask for.
 pub(crate) struct SessionLimits {
-    sends: DefaultDirectRateLimiter,
-    joins: DefaultDirectRateLimiter,
-    frames: DefaultDirectRateLimiter,
-    typing: DefaultDirectRateLimiter,
+    sends: DefaultKeyedRateLimiter<SessionName>,
+    joins: DefaultKeyedRateLimiter<SessionName>,
+    frames: DefaultKeyedRateLimiter<SessionName>,
+    typing: DefaultKeyedRateLimiter<SessionName>,
 }
 
 impl SessionLimits {
-    /// Those of a session that has asked for nothing yet.
+    /// Those of sessions that have asked for nothing yet.
     pub(crate) fn new(settings: &Settings) -> Self {
-        let limiter = |rate, burst| RateLimiter::direct(quota(rate, burst));
+        let limiter = |rate, burst| RateLimiter::keyed(quota(rate, burst));
         Self {
             sends: limiter(settings.send_rate, settings.send_burst),
             joins: limiter(settings.join_rate, settings.join_burst),
@@ -35,18 +35,23 @@ impl SessionLimits {
     }
 
     /// Counts a frame, whatever becomes of it.
-    pub(crate) fn allow(&self, said: Option<&Said>) -> Result<(), Refusal> {
+    pub(crate) fn allow(&self, session: &SessionName, said: Option<&Said>) -> Result<(), Refusal> {
         let limiter = match said {
             Some(Said::Send(_)) => &self.sends,
             Some(Said::Join(_)) => &self.joins,
             _ => &self.frames,
         };
-        limiter.check().map_err(|not_until| too_fast(&not_until))
+        limiter.check_key(session).map_err(|not_until| too_fast(&not_until))
     }
 
     /// Whether the others are to hear once more that this session's member is writing.
-    pub(crate) fn may_tell_of_typing(&self) -> bool {
-        self.typing.check().is_ok()
+    pub(crate) fn may_tell_of_typing(&self, session: &SessionName) -> bool {
+        self.typing.check_key(session).is_ok()
+    }
+
+    /// Forgets the sessions that have not used up anything of what they may do, or are over. To be called now and then.
+    pub(crate) fn forget_idle(&self) {
+        forget_idle([&self.sends, &self.joins, &self.frames, &self.typing]);
     }
 }
 
@@ -78,10 +83,14 @@ impl MemberLimits {
     /// Forgets the members who have not used up anything of what they may do. To be called now and then, or this grows
     /// with every member who ever came.
     pub(crate) fn forget_idle(&self) {
-        for limiter in [&self.sends, &self.calls] {
-            limiter.retain_recent();
-            limiter.shrink_to_fit();
-        }
+        forget_idle([&self.sends, &self.calls]);
+    }
+}
+
+fn forget_idle<const N: usize, Who: Clone + Eq + Hash>(limiters: [&DefaultKeyedRateLimiter<Who>; N]) {
+    for limiter in limiters {
+        limiter.retain_recent();
+        limiter.shrink_to_fit();
     }
 }
 
@@ -128,8 +137,9 @@ mod tests {
             ),
         ];
         for (burst, kind) in kinds {
+            let ada = SessionName::draw();
             let frames = kind.iter().cycle().take(60);
-            let allowed = frames.filter(|said| limits.allow(said.as_ref()).is_ok()).count();
+            let allowed = frames.filter(|said| limits.allow(&ada, said.as_ref()).is_ok()).count();
             // On a machine that stands still for a few seconds a few more pass.
             assert!((burst..burst + 9).contains(&allowed), "{allowed} of {kind:?}");
         }

@@ -240,15 +240,15 @@ mod tests {
             let (store, tasks) = (Arc::new(store), Tasks::default());
             let rooms = Rooms::start(store.clone(), feed, Limits { page: 100, max_open: 10 }, &tasks);
             let presence = Presence::start(store.clone(), rooms.clone(), TTL, Duration::from_secs(5), &tasks);
-            let edge = presence.hold(EdgeId("e_1".to_owned())).await;
+            let edge = presence.hold(EdgeId("e_1".into())).await;
             Self { store, rooms, edge, lobby: RoomId::parse("lobby").unwrap(), tasks }
         }
 
         /// A session in the store.
         async fn join(&self, name: &str) -> Seat {
             let seat = Seat {
-                session: SessionName(format!("s_{name}")),
-                member: Member { id: name.to_owned(), ..Member::default() },
+                session: SessionName(format!("s_{name}").into()),
+                member: Arc::new(Member { id: name.to_owned(), ..Member::default() }),
                 edge: self.edge.id.clone(),
             };
             self.store.note_room(&self.edge.id, &self.lobby).await.unwrap();

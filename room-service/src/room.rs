@@ -29,8 +29,8 @@ use tokio::{
 };
 
 use crate::{
-    ids::{RoomId, SessionName},
-    roster::Roster,
+    ids::{EdgeId, RoomId, SessionName},
+    roster::{MAX_MEMBERS, Roster},
     store::{Arrival, Published, Resume, RosterChange, Seat, Standing, Store, StoreError},
 };
 
@@ -41,8 +41,6 @@ const TAIL: usize = 256;
 const CHUNK: (u32, usize) = (1000, 1 << 20);
 /// How many chunks a Link is told again at once. It asks again for the rest.
 const REPLAY_CHUNKS: usize = 8;
-/// How many members `joined` and a page of `members` bring at most.
-pub(crate) const MAX_MEMBERS: usize = 200;
 /// How long a room stays after its last listener left, unless others need its place. A reload finds it warm.
 pub(crate) const LINGER: Duration = Duration::from_secs(30);
 /// How many sessions are put back into the store at once after it lost them.
@@ -82,15 +80,17 @@ pub(crate) struct Ear {
 /// What a room is told. A dropped `done` means that the store could not be reached.
 pub(crate) enum Command {
     /// The topic said it.
-    Heard(Published),
+    Heard(Box<Published>),
     /// Something may have been missed.
     Gap,
     /// The store may have lost the sessions that are here, of one listener or of all.
     Reassert(Option<ListenerId>),
     /// Where the room stands, read from the store.
     Beacon(Standing),
+    /// Whether there are sessions of this listener already. The answer says that the room is open, too.
+    Knows(ListenerId, oneshot::Sender<bool>),
     /// A session comes, already seated in the store. The reply is sent by the room, so that it is in order.
-    Join(Box<Join>),
+    Join(Join),
     /// Sessions that were here by another room service; what they missed is told as events.
     Replay(Replay),
     /// A session goes. After `done` the room does not put it back into the store any more.
@@ -124,11 +124,31 @@ pub(crate) struct Replay {
 }
 
 /// What a room is told through, and whether it was told too much at once.
-#[derive(Clone)]
 pub(crate) struct Inbox {
-    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) room: RoomId,
+    /// Boxed: each open room has places for 32 of these at least, and is idle mostly.
+    commands: mpsc::Sender<Box<Command>>,
     /// Something heard did not fit: to be read from the store.
-    pub(crate) missed: Arc<AtomicBool>,
+    missed: AtomicBool,
+}
+
+impl Inbox {
+    /// Of `room`, which takes out what is put into `commands`.
+    pub(crate) fn new(room: RoomId, commands: mpsc::Sender<Box<Command>>) -> Self {
+        Self { room, commands, missed: AtomicBool::new(false) }
+    }
+
+    /// Waits for a place. False: the room is closed.
+    pub(crate) async fn send(&self, command: Command) -> bool {
+        self.commands.send(Box::new(command)).await.is_ok()
+    }
+
+    /// Never waits: what does not fit is found in the store.
+    pub(crate) fn tell(&self, command: Command) {
+        if self.commands.try_send(Box::new(command)).is_err() {
+            self.missed.store(true, Ordering::Release);
+        }
+    }
 }
 
 /// How much a room service keeps and shows of each room.
@@ -140,7 +160,19 @@ pub(crate) struct Limits {
 
 struct Present {
     listener: Arc<dyn Listener>,
-    seats: HashMap<SessionName, Seat>,
+    /// Of all its sessions.
+    edge: EdgeId,
+    sessions: HashMap<SessionName, Arc<Member>>,
+}
+
+impl Present {
+    fn seats(&self) -> impl Iterator<Item = Seat> {
+        self.sessions.iter().map(|(session, member)| Seat {
+            session: session.clone(),
+            member: member.clone(),
+            edge: self.edge.clone(),
+        })
+    }
 }
 
 pub(crate) struct Room {
@@ -189,8 +221,8 @@ impl Room {
     pub(crate) async fn serve(
         mut self,
         waiting: Vec<Command>,
-        mut commands: mpsc::Receiver<Command>,
-        missed: Arc<AtomicBool>,
+        mut commands: mpsc::Receiver<Box<Command>>,
+        inbox: &Inbox,
         linger: impl Fn() -> Duration,
         may_end: impl Fn() -> bool,
     ) {
@@ -199,14 +231,14 @@ impl Room {
         }
         let mut idle_since = Instant::now();
         loop {
-            if missed.swap(false, Ordering::AcqRel) {
-                self.catch_up().await;
+            if inbox.missed.swap(false, Ordering::AcqRel) {
+                Box::pin(self.catch_up()).await;
             }
             let presence_due = self.roster.due();
             let linger = self.present.is_empty().then(|| idle_since + linger());
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(command) => self.obey(command).await,
+                    Some(command) => self.obey(*command).await,
                     None => break,
                 },
                 () = until(presence_due) => {}
@@ -225,25 +257,30 @@ impl Room {
         self.store.unsubscribe(&self.id).await;
     }
 
+    /// What has to ask the store is boxed: most rooms are idle, and need not hold a place for it.
     async fn obey(&mut self, command: Command) {
         match command {
-            Command::Heard(Published::Message(message)) => self.hear(message).await,
-            Command::Heard(Published::Presence(change)) => self.hear_presence(&change).await,
-            Command::Heard(Published::Typing(typing)) => {
-                self.tell(&ServerFrame::event(Body::Typing(typing)), None);
+            Command::Heard(published) => match *published {
+                Published::Message(message) => self.hear(message).await,
+                Published::Presence(change) => self.hear_presence(change).await,
+                Published::Typing(typing) => self.tell(&ServerFrame::event(Body::Typing(typing)), None),
+            },
+            Command::Gap => Box::pin(self.catch_up()).await,
+            Command::Reassert(ear) => Box::pin(self.put_sessions_back(ear)).await,
+            Command::Beacon(standing) => Box::pin(self.compare(standing)).await,
+            Command::Knows(ear, done) => {
+                // Whoever asked may have given up.
+                let _ = done.send(self.present.contains_key(&ear));
             }
-            Command::Gap => self.catch_up().await,
-            Command::Reassert(ear) => self.put_sessions_back(ear).await,
-            Command::Beacon(standing) => self.compare(standing).await,
-            Command::Join(join) => self.join(*join).await,
-            Command::Replay(replay) => self.replay(replay).await,
+            Command::Join(join) => Box::pin(self.join(join)).await,
+            Command::Replay(replay) => Box::pin(self.replay(replay)).await,
             Command::Leave { ear, session, done } => {
                 for replay in &mut self.unreplayed {
                     replay.seats.retain(|seat| seat.session != session);
                 }
                 if let Some(present) = self.present.get_mut(&ear) {
-                    present.seats.remove(&session);
-                    if present.seats.is_empty() {
+                    present.sessions.remove(&session);
+                    if present.sessions.is_empty() {
                         self.present.remove(&ear);
                     }
                 }
@@ -258,9 +295,10 @@ impl Room {
             }
             Command::Seated(done) => {
                 let waiting = self.unreplayed.iter().flat_map(|replay| &replay.seats);
-                let seated = self.present.values().flat_map(|present| present.seats.values()).chain(waiting);
+                let waiting = waiting.map(|seat| &seat.session);
+                let seated = self.present.values().flat_map(|present| present.sessions.keys());
                 // Whoever asked may have given up.
-                let _ = done.send(seated.map(|seat| seat.session.clone()).collect());
+                let _ = done.send(seated.chain(waiting).cloned().collect());
             }
             Command::Members { after, limit, done } => {
                 let _ = done.send(MembersPage {
@@ -280,17 +318,20 @@ impl Room {
             self.hand_on(message);
         } else {
             // A hole, or a new run of numbers: only the store knows what belongs there.
-            self.catch_up().await;
+            Box::pin(self.catch_up()).await;
         }
     }
 
     fn hand_on(&mut self, message: Message) {
         self.head = message.seq;
-        self.tell(&ServerFrame::event(Body::Message(message.clone())), None);
+        let frame = ServerFrame::event(Body::Message(message));
+        self.tell(&frame, None);
         if self.tail.len() == TAIL.max(self.limits.page as usize) {
             self.tail.pop_front();
         }
-        self.tail.push_back(message);
+        if let Some(Body::Message(message)) = frame.body {
+            self.tail.push_back(message);
+        }
     }
 
     fn tell(&self, frame: &ServerFrame, place: Option<&Place>) {
@@ -307,9 +348,9 @@ impl Room {
         }
     }
 
-    async fn hear_presence(&mut self, change: &RosterChange) {
+    async fn hear_presence(&mut self, change: RosterChange) {
         if !self.roster.apply(change) {
-            self.read_roster().await;
+            Box::pin(self.read_roster()).await;
         }
     }
 
@@ -372,7 +413,7 @@ impl Room {
     /// Seats the sessions of one listener, or of all, in the store again. Those who are still there change nothing.
     async fn put_sessions_back(&mut self, ear: Option<ListenerId>) {
         let present = self.present.iter().filter(|(id, _)| ear.is_none_or(|ear| ear == **id));
-        let seats: Vec<Seat> = present.flat_map(|(_, present)| present.seats.values().cloned()).collect();
+        let seats: Vec<Seat> = present.flat_map(|(_, present)| present.seats()).collect();
         let outcomes = stream::iter(seats).map(|seat| {
             let (store, room) = (self.store.clone(), self.id.clone());
             async move {
@@ -420,16 +461,10 @@ impl Room {
     async fn join(&mut self, join: Join) {
         if join.arrival.new_member {
             // The topic says so too, perhaps later. Heard first, it is an event for the others alone.
-            let change = RosterChange {
-                joined: vec![join.seat.member.clone()],
-                version: join.arrival.standing.roster_version,
-                ..RosterChange::default()
-            };
-            if change.version == self.roster.version() + 1 {
-                self.roster.apply(&change);
-                self.announce();
-            }
+            self.roster.came(&join.seat.member, join.arrival.standing.roster_version);
+            self.announce();
         }
+        self.roster.share(&join.seat.member);
         let standing = &join.arrival.standing;
         if standing.epoch != self.epoch || standing.head > self.head {
             self.catch_up().await;
@@ -567,7 +602,7 @@ impl Room {
         left.retain(|member| !self.roster.contains(member));
         let presence = Presence {
             room: self.id.to_string(),
-            joined: self.roster.page("", MAX_MEMBERS),
+            joined: self.roster.told(),
             left,
             member_count: self.roster.count(),
         };
@@ -580,27 +615,26 @@ impl Room {
         Ok(self.store.departures(&self.id, &told.epoch, told.version).await?.members)
     }
 
-    fn seat(&mut self, ear: Ear, seats: impl IntoIterator<Item = Seat>) {
-        let present = self
-            .present
-            .entry(ear.id)
-            .or_insert_with(|| Present { listener: ear.listener, seats: HashMap::new() });
-        present.seats.extend(seats.into_iter().map(|seat| (seat.session.clone(), seat)));
-        if present.seats.is_empty() {
-            self.present.remove(&ear.id);
-        }
+    fn seat(&mut self, ear: Ear, seats: Vec<Seat>) {
+        let Some(Seat { edge, .. }) = seats.first() else { return };
+        let present = self.present.entry(ear.id).or_insert_with(|| Present {
+            listener: ear.listener,
+            edge: edge.clone(),
+            sessions: HashMap::new(),
+        });
+        present.sessions.extend(seats.into_iter().map(|seat| (seat.session, seat.member)));
     }
 
     /// The room as `joined` tells it, with `newcomer` in it wherever the page ends, and even if the topic has not said so
     /// yet.
-    fn joined(&self, resumed: bool, messages: Vec<Message>, newcomer: Option<&Member>) -> Joined {
-        let mut members = self.roster.page("", MAX_MEMBERS);
+    fn joined(&self, resumed: bool, messages: Vec<Message>, newcomer: Option<&Arc<Member>>) -> Joined {
+        let mut members = self.roster.told();
         let mut member_count = self.roster.count();
         if let Some(newcomer) =
             newcomer.filter(|newcomer| !members.iter().any(|other| other.id == newcomer.id))
         {
             members.truncate(MAX_MEMBERS - 1);
-            members.push(newcomer.clone());
+            members.push(Member::clone(newcomer));
             member_count += u32::from(!self.roster.contains(&newcomer.id));
         }
         Joined {

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -41,27 +41,25 @@ pub(crate) struct Rooms {
 }
 
 struct Open {
-    inbox: Inbox,
+    inbox: Arc<Inbox>,
     guests: usize,
 }
 
 /// A room's place in the registry, which it gives back however it ends: after a panic, who comes next opens it anew.
 struct Entry {
     rooms: Arc<Rooms>,
-    room: RoomId,
-    inbox: Inbox,
+    inbox: Arc<Inbox>,
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.rooms.forget(&self.room, &self.inbox);
+        self.rooms.forget(&self.inbox);
     }
 }
 
-/// Keeps a room open.
+/// Keeps a room open. Small: each session has one for each of its rooms.
 pub(crate) struct RoomGuard {
-    room: RoomId,
-    inbox: Inbox,
+    inbox: Arc<Inbox>,
     rooms: Arc<Rooms>,
 }
 
@@ -96,7 +94,7 @@ impl Rooms {
     fn take_place(self: &Arc<Self>, open: &mut HashMap<RoomId, Open>, room: &RoomId) -> RoomGuard {
         let entry = open.entry(room.clone()).or_insert_with(|| self.open(room.clone()));
         entry.guests += 1;
-        RoomGuard { room: room.clone(), inbox: entry.inbox.clone(), rooms: self.clone() }
+        RoomGuard { inbox: entry.inbox.clone(), rooms: self.clone() }
     }
 
     /// The last probe that came the way of what rooms hear; 0 before the first.
@@ -109,7 +107,7 @@ impl Rooms {
         let inbox = self.lock().get(room).map(|entry| entry.inbox.clone());
         let Some(inbox) = inbox else { return Some(HashSet::new()) };
         let (done, seated) = oneshot::channel();
-        inbox.commands.send(Command::Seated(done)).await.ok()?;
+        inbox.send(Command::Seated(done)).await.then_some(())?;
         seated.await.ok()
     }
 
@@ -120,22 +118,22 @@ impl Rooms {
 
     fn open(self: &Arc<Self>, room: RoomId) -> Open {
         let (sender, mut commands) = mpsc::channel(INBOX);
-        let inbox = Inbox { commands: sender, missed: Arc::default() };
-        let (rooms, missed) = (self.clone(), inbox.missed.clone());
+        let inbox = Arc::new(Inbox::new(room, sender));
         // Whoever still waits for it learns so when the commands are dropped.
-        let entry = Entry { rooms: self.clone(), room: room.clone(), inbox: inbox.clone() };
+        let entry = Entry { rooms: self.clone(), inbox: inbox.clone() };
         self.tasks.spawn("room", async move {
-            let _entry = entry;
-            let stopping = rooms.tasks.stopping().clone();
+            let Entry { rooms, inbox } = &entry;
             let serve = async {
-                if let Some((open, waiting)) = rooms.open_for(&room, &mut commands).await {
-                    let (linger, may_end) = (|| rooms.linger(), || rooms.close_if_empty(&room));
-                    open.serve(waiting, commands, missed, linger, may_end).await;
+                // Boxed, since it is over soon and the room is there for long.
+                let opened = Box::pin(rooms.open_for(&inbox.room, &mut commands)).await;
+                if let Some((open, waiting)) = opened {
+                    let (linger, may_end) = (|| rooms.linger(), || rooms.close_if_empty(&inbox.room));
+                    open.serve(waiting, commands, inbox, linger, may_end).await;
                 }
             };
             tokio::select! {
                 () = serve => {}
-                () = stopping.cancelled() => {}
+                () = rooms.tasks.stopping().cancelled() => {}
             }
         });
         Open { inbox, guests: 0 }
@@ -146,7 +144,7 @@ impl Rooms {
     async fn open_for(
         &self,
         room: &RoomId,
-        commands: &mut mpsc::Receiver<Command>,
+        commands: &mut mpsc::Receiver<Box<Command>>,
     ) -> Option<(Room, Vec<Command>)> {
         let mut waiting = Vec::new();
         let mut reassert = false;
@@ -159,8 +157,8 @@ impl Rooms {
                 Err(error) => tracing::debug!(%room, %error, "a room cannot be opened"),
             }
             while let Ok(command) = commands.try_recv() {
-                match command {
-                    Command::Replay(_) | Command::Leave { .. } => waiting.push(command),
+                match *command {
+                    Command::Replay(_) | Command::Leave { .. } => waiting.push(*command),
                     Command::Reassert(_) => reassert = true,
                     _ => {}
                 }
@@ -188,10 +186,10 @@ impl Rooms {
         empty
     }
 
-    fn forget(&self, room: &RoomId, inbox: &Inbox) {
+    fn forget(&self, inbox: &Arc<Inbox>) {
         let mut open = self.lock();
-        if open.get(room).is_some_and(|entry| entry.inbox.commands.same_channel(&inbox.commands)) {
-            open.remove(room);
+        if open.get(&inbox.room).is_some_and(|entry| Arc::ptr_eq(&entry.inbox, inbox)) {
+            open.remove(&inbox.room);
         }
     }
 
@@ -210,7 +208,7 @@ impl Rooms {
                 }
                 Some(Heard::Published(room, published)) => {
                     if let Some(entry) = self.lock().get(&room) {
-                        tell(&entry.inbox, Command::Heard(published));
+                        entry.inbox.tell(Command::Heard(published));
                     }
                 }
             }
@@ -219,7 +217,7 @@ impl Rooms {
 
     fn tell_all(&self, command: impl Fn() -> Command) {
         for entry in self.lock().values() {
-            tell(&entry.inbox, command());
+            entry.inbox.tell(command());
         }
     }
 
@@ -231,15 +229,14 @@ impl Rooms {
                 () = self.tasks.stopping().cancelled() => return,
                 _ = beat.tick() => {}
             }
-            let rooms: Vec<(RoomId, Inbox)> =
-                self.lock().iter().map(|(room, entry)| (room.clone(), entry.inbox.clone())).collect();
+            let rooms: Vec<Arc<Inbox>> = self.lock().values().map(|entry| entry.inbox.clone()).collect();
             metrics::gauge!("parlor_room_service_rooms").set(u32::try_from(rooms.len()).unwrap_or(u32::MAX));
-            let asked = stream::iter(rooms).for_each_concurrent(BEACONS_AT_ONCE, |(room, inbox)| {
+            let asked = stream::iter(rooms).for_each_concurrent(BEACONS_AT_ONCE, |inbox| {
                 let store = self.store.clone();
                 async move {
                     // While the store is away there is nothing to compare with.
-                    if let Ok(standing) = store.standing(&room).await {
-                        tell(&inbox, Command::Beacon(standing));
+                    if let Ok(standing) = store.standing(&inbox.room).await {
+                        inbox.tell(Command::Beacon(standing));
                     }
                 }
             });
@@ -256,27 +253,25 @@ impl Rooms {
 }
 
 impl RoomGuard {
+    /// Which room.
+    pub(crate) fn room(&self) -> &RoomId {
+        &self.inbox.room
+    }
+
     /// Tells the room, waiting for a place. False: the room is closed.
     pub(crate) async fn send(&self, command: Command) -> bool {
-        self.inbox.commands.send(command).await.is_ok()
+        self.inbox.send(command).await
     }
 }
 
 impl Drop for RoomGuard {
     fn drop(&mut self) {
         let mut open = self.rooms.lock();
-        if let Some(entry) = open.get_mut(&self.room)
-            && entry.inbox.commands.same_channel(&self.inbox.commands)
+        if let Some(entry) = open.get_mut(self.room())
+            && Arc::ptr_eq(&entry.inbox, &self.inbox)
         {
             entry.guests -= 1;
         }
-    }
-}
-
-/// Never waits: what does not fit is found in the store.
-fn tell(inbox: &Inbox, command: Command) {
-    if inbox.commands.try_send(command).is_err() {
-        inbox.missed.store(true, Ordering::Release);
     }
 }
 

@@ -2,9 +2,20 @@
 //!
 //! Changes are numbered by the store, so that the replica knows when it missed one. What the room hears is merged:
 //! the first change at once, then at most one event in [`QUIET`].
+//!
+//! A room of up to [`MAX_MEMBERS`] is told whole: each of its clients can know everyone. Of a larger one no client needs
+//! everyone at once, and to tell each of each other would cost the square of their number; so they are told [`PART`] of
+//! those who come, all of those who go, and the count. What a client shows is then true though it is a part, and whole
+//! once there are as many as the count; `members` pages the rest.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{
+    borrow::Borrow,
+    cmp::Ordering,
+    collections::BTreeSet,
+    ops::Bound,
+    sync::Arc,
+    time::Duration,
+};
 
 use proto::{
     chat::v1::{Member, Presence},
@@ -14,8 +25,17 @@ use tokio::time::Instant;
 
 use crate::store::{RosterChange, Standing};
 
+/// How many members `joined`, an event of presence and a page of `members` name at most.
+pub(crate) const MAX_MEMBERS: usize = 200;
+/// How many members of a room with more are named to who is told of it: as many as fit a few screens.
+const PART: usize = 50;
 /// The least time between two presence events of a room.
 pub(crate) const QUIET: Duration = Duration::from_millis(250);
+/// The same, for each member, in rooms where that is longer: whatever its size, a room costs no more than 4000
+/// deliveries of presence a second.
+const QUIET_PER_MEMBER: Duration = Duration::from_micros(250);
+/// How late a change is heard at most, however large the room is.
+const LONGEST_QUIET: Duration = Duration::from_secs(5);
 
 /// Who is in the room, as far as is known here.
 #[derive(Debug)]
@@ -23,11 +43,15 @@ pub(crate) struct Roster {
     /// In which its version was read.
     epoch: String,
     version: u64,
-    members: BTreeMap<String, Member>,
-    /// What is not announced yet: who came, or that someone (by id) went.
-    pending: BTreeMap<String, Option<Member>>,
+    members: BTreeSet<ById>,
+    /// Who came or went, by id, and is not announced yet. Who of them came is in `members`.
+    pending: BTreeSet<String>,
     quiet_until: Instant,
 }
+
+/// A member, in the order of ids.
+#[derive(Debug)]
+struct ById(Arc<Member>);
 
 impl Roster {
     pub(crate) fn new(standing: &Standing, members: Vec<Member>) -> Self {
@@ -35,7 +59,7 @@ impl Roster {
             epoch: standing.epoch.clone(),
             version: standing.roster_version,
             members: by_id(members),
-            pending: BTreeMap::new(),
+            pending: BTreeSet::new(),
             quiet_until: Instant::now(),
         }
     }
@@ -50,7 +74,7 @@ impl Roster {
     }
 
     pub(crate) fn contains(&self, member: &str) -> bool {
-        self.members.contains_key(member)
+        self.members.contains(member)
     }
 
     pub(crate) fn count(&self) -> u32 {
@@ -59,12 +83,21 @@ impl Roster {
 
     /// Up to `limit` members after the id `after`, by id.
     pub(crate) fn page(&self, after: &str, limit: usize) -> Vec<Member> {
-        let range = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
-        self.members.range::<str, _>(range).take(limit).map(|(_, member)| member.clone()).collect()
+        let range = (Bound::Excluded(after), Bound::Unbounded);
+        self.members.range::<str, _>(range).take(limit).map(|ById(member)| Member::clone(member)).collect()
+    }
+
+    /// Whom those are told of who know nobody yet: everyone, or a part.
+    pub(crate) fn told(&self) -> Vec<Member> {
+        self.page("", self.most_named())
+    }
+
+    fn most_named(&self) -> usize {
+        if self.members.len() <= MAX_MEMBERS { MAX_MEMBERS } else { PART }
     }
 
     /// Takes in a change. False: one before it is missing, and the roster is to be read again.
-    pub(crate) fn apply(&mut self, change: &RosterChange) -> bool {
+    pub(crate) fn apply(&mut self, change: RosterChange) -> bool {
         if change.version <= self.version {
             return true;
         }
@@ -72,13 +105,28 @@ impl Roster {
             return false;
         }
         self.version = change.version;
-        for member in &change.joined {
-            self.add(member.clone());
+        for member in change.joined {
+            self.add(Arc::new(member));
         }
-        for member in &change.left {
+        for member in change.left {
             self.remove(member);
         }
         true
+    }
+
+    /// Takes in that `member` came, by the change `version`, if that is the next one.
+    pub(crate) fn came(&mut self, member: &Arc<Member>, version: u64) {
+        if version == self.version + 1 {
+            self.version = version;
+            self.add(member.clone());
+        }
+    }
+
+    /// Holds this very `member`, if one like it is there: what the topic told is a copy.
+    pub(crate) fn share(&mut self, member: &Arc<Member>) {
+        if self.members.get(&*member.id).is_some_and(|ById(held)| held == member) {
+            self.members.replace(ById(member.clone()));
+        }
     }
 
     /// Becomes what was read from the store. The difference is announced.
@@ -86,25 +134,26 @@ impl Roster {
         self.epoch = standing.epoch;
         self.version = standing.roster_version;
         let fresh = by_id(members);
-        let gone: Vec<String> = self.members.keys().filter(|id| !fresh.contains_key(*id)).cloned().collect();
+        let ids = self.members.iter().map(|ById(member)| &member.id);
+        let gone: Vec<String> = ids.filter(|id| !fresh.contains(id.as_str())).cloned().collect();
         for member in gone {
-            self.remove(&member);
+            self.remove(member);
         }
-        for member in fresh.into_values() {
-            if self.members.get(&member.id) != Some(&member) {
+        for ById(member) in fresh {
+            if self.members.get(&*member.id).is_none_or(|ById(held)| *held != member) {
                 self.add(member);
             }
         }
     }
 
-    fn add(&mut self, member: Member) {
-        self.pending.insert(member.id.clone(), Some(member.clone()));
-        self.members.insert(member.id.clone(), member);
+    fn add(&mut self, member: Arc<Member>) {
+        self.pending.insert(member.id.clone());
+        self.members.replace(ById(member));
     }
 
-    fn remove(&mut self, member: &str) {
-        if self.members.remove(member).is_some() {
-            self.pending.insert(member.to_owned(), None);
+    fn remove(&mut self, member: String) {
+        if self.members.remove(member.as_str()) {
+            self.pending.insert(member);
         }
     }
 
@@ -118,12 +167,15 @@ impl Roster {
         if self.due()? > Instant::now() {
             return None;
         }
-        self.quiet_until = Instant::now() + QUIET;
+        let quiet = QUIET_PER_MEMBER.saturating_mul(self.count()).clamp(QUIET, LONGEST_QUIET);
+        self.quiet_until = Instant::now() + quiet;
         let mut presence =
             Presence { room: room.to_owned(), member_count: self.count(), ..Presence::default() };
-        for (id, member) in std::mem::take(&mut self.pending) {
-            match member {
-                Some(member) => presence.joined.push(member),
+        let most_named = self.most_named();
+        for id in std::mem::take(&mut self.pending) {
+            match self.members.get(id.as_str()) {
+                Some(_) if presence.joined.len() == most_named => {}
+                Some(ById(member)) => presence.joined.push(Member::clone(member)),
                 None => presence.left.push(id),
             }
         }
@@ -131,8 +183,34 @@ impl Roster {
     }
 }
 
-fn by_id(members: Vec<Member>) -> BTreeMap<String, Member> {
-    members.into_iter().map(|member| (member.id.clone(), member)).collect()
+impl Borrow<str> for ById {
+    fn borrow(&self) -> &str {
+        &self.0.id
+    }
+}
+
+impl Ord for ById {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.id.cmp(&other.0.id)
+    }
+}
+
+impl PartialOrd for ById {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ById {}
+
+fn by_id(members: Vec<Member>) -> BTreeSet<ById> {
+    members.into_iter().map(|member| ById(Arc::new(member))).collect()
 }
 
 #[cfg(test)]
@@ -158,11 +236,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_first_change_is_told_at_once_and_the_next_are_merged() {
         let mut roster = Roster::new(&at(0), Vec::new());
-        assert!(roster.apply(&came("ada", 1)));
+        assert!(roster.apply(came("ada", 1)));
         let first = roster.announce("lobby").expect("at once");
         assert_eq!((first.joined.len(), first.member_count), (1, 1));
         for change in [came("bob", 2), came("cid", 3), went("bob", 4)] {
-            assert!(roster.apply(&change));
+            assert!(roster.apply(change));
         }
         assert_eq!(roster.announce("lobby"), None, "not within the quiet time");
         tokio::time::sleep_until(roster.due().unwrap()).await;
@@ -176,9 +254,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_repeated_change_is_ignored_and_a_missing_one_is_noticed() {
         let mut roster = Roster::new(&at(4), vec![member("ada")]);
-        assert!(roster.apply(&went("ada", 4)), "seen already");
+        assert!(roster.apply(went("ada", 4)), "seen already");
         assert!(roster.contains("ada"));
-        assert!(!roster.apply(&came("cid", 6)), "5 is missing");
+        assert!(!roster.apply(came("cid", 6)), "5 is missing");
         roster.replace(at(6), vec![member("bob"), member("cid")]);
         let difference = roster.announce("lobby").unwrap();
         assert_eq!(difference.joined, [member("bob"), member("cid")]);
@@ -190,5 +268,41 @@ mod tests {
         let roster = Roster::new(&at(0), ["a", "b", "c"].map(member).to_vec());
         assert_eq!(roster.page("", 2), ["a", "b"].map(member));
         assert_eq!(roster.page("b", 2), [member("c")]);
+    }
+    /// A room of so many that are announced already.
+    fn of(count: usize) -> Roster {
+        Roster::new(&at(0), (0..count).map(|n| member(&format!("m_{n:05}"))).collect())
+    }
+
+    #[test]
+    fn a_room_is_told_whole_up_to_a_page_and_in_part_beyond_it() {
+        assert_eq!(of(MAX_MEMBERS).told().len(), MAX_MEMBERS);
+        assert_eq!(of(MAX_MEMBERS + 1).told().len(), PART);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_a_large_room_some_who_came_are_named_and_all_who_went() {
+        let mut roster = of(MAX_MEMBERS);
+        let everyone: Vec<Member> = roster.page("", MAX_MEMBERS);
+        let newcomers = (0..=PART).map(|n| member(&format!("n_{n}")));
+        roster.replace(at(1), everyone.into_iter().skip(PART + 2).chain(newcomers.clone()).collect());
+        let presence = roster.announce("lobby").unwrap();
+        assert_eq!((presence.joined.len(), presence.left.len()), (PART + 1, PART + 2), "it is a page still");
+        roster.replace(at(2), of(MAX_MEMBERS).page("", MAX_MEMBERS).into_iter().chain(newcomers).collect());
+        tokio::time::sleep_until(roster.due().unwrap()).await;
+        assert_eq!(roster.announce("lobby").unwrap().joined.len(), PART);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_larger_a_room_the_longer_it_is_quiet() {
+        for (count, quiet) in [(1000, QUIET), (2000, 2 * QUIET), (100_000, LONGEST_QUIET)] {
+            let mut roster = of(count);
+            let gone = |n: usize| went(&format!("m_{n:05}"), n as u64 + 1);
+            roster.apply(gone(0));
+            assert!(roster.announce("lobby").is_some(), "the first is told at once");
+            roster.apply(gone(1));
+            let waits = roster.due().unwrap() - Instant::now();
+            assert!(waits <= quiet && waits + QUIET_PER_MEMBER >= quiet, "{waits:?} with {count}");
+        }
     }
 }

@@ -3,13 +3,10 @@
 //! A session's frames are handled one after the other, which keeps a sender's messages in order. Replies go to its
 //! listener; how they travel is the door's.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use proto::chat::v1::{
-    ClientFrame, HelloRequest, HistoryPage, HistoryRequest, JoinRequest, LeaveRequest, Left, MembersPage,
+    ClientFrame, HelloRequest, HistoryPage, HistoryRequest, JoinRequest, LeaveRequest, Left, Member, MembersPage,
     MembersRequest, Refreshed, SendRequest, Sent, ServerFrame, Typed, TypingRequest, Welcome,
     client_frame::Body as Said, server_frame::Body as Reply,
 };
@@ -19,11 +16,11 @@ use crate::{
     Service,
     identity::{Identity, TokenError},
     ids::{MAX_ROOM_NAME, RoomId, SessionName},
-    limits::SessionLimits,
     presence::Edge,
     refusal::Refusal,
-    room::{Command, Ear, Join, MAX_MEMBERS},
+    room::{Command, Ear, Join},
     rooms::RoomGuard,
+    roster::MAX_MEMBERS,
     store::{Draft, Seat},
 };
 
@@ -54,10 +51,10 @@ pub(crate) struct Session {
     who: Option<Identity>,
     /// A token that came with the connection, for a hello without one.
     token: Option<String>,
-    rooms: BTreeMap<RoomId, RoomGuard>,
+    /// Few, and mostly one: a list costs an idle session the least.
+    rooms: Vec<RoomGuard>,
     /// Rooms in whose roster this session may be though it is not in them: a join or a leave of it failed half-way.
     stale: BTreeSet<RoomId>,
-    limits: Box<SessionLimits>,
 }
 
 impl Session {
@@ -67,9 +64,8 @@ impl Session {
             name: SessionName::draw(),
             who: None,
             token,
-            rooms: BTreeMap::new(),
+            rooms: Vec::new(),
             stale: BTreeSet::new(),
-            limits: Box::new(SessionLimits::new(&service.settings)),
             service,
             door,
         }
@@ -107,7 +103,7 @@ impl Session {
     }
 
     async fn outcome(&mut self, frame: ClientFrame) -> Result<Option<Reply>, Refusal> {
-        self.limits.allow(frame.body.as_ref())?;
+        self.service.session_limits.allow(&self.name, frame.body.as_ref())?;
         match frame.body {
             None => {
                 Err(Refusal::Invalid("body: this frame asks for nothing that this server knows.".to_owned()))
@@ -169,9 +165,9 @@ impl Session {
             }
         };
         let welcome = Welcome {
-            member: Some(who.member.clone()),
+            member: Some(Member::clone(&who.member)),
             token: self.service.tokens.sign(&who),
-            session: self.name.0.clone(),
+            session: self.name.0.to_string(),
             heartbeat_seconds: self.door.heartbeat_seconds,
             max_text_bytes: self.service.settings.max_text_bytes,
         };
@@ -182,18 +178,20 @@ impl Session {
     async fn join(&mut self, frame_id: u32, join: JoinRequest, who: Identity) -> Result<(), Refusal> {
         let room = enterable(&join.room, &who)?;
         let most = self.service.settings.rooms_per_session as usize;
-        if !self.rooms.contains_key(&room) && self.rooms.len() >= most {
+        if self.guard(&room).is_none() && self.rooms.len() >= most {
             let words = format!("room: this session is in {most} rooms, which is the most. Leave one first.");
             return Err(Refusal::Forbidden(words));
         }
         let guard = self.service.rooms.enter(&room)?;
         let edge = &self.door.edge;
         let seat = Seat { session: self.name.clone(), member: who.member, edge: edge.id.clone() };
-        edge.note(&room).await?;
         // Nothing is heard of the room before it is open; an answer from it says that it is.
-        let (done, open) = oneshot::channel();
-        guard.send(Command::Members { after: String::new(), limit: 0, done }).await;
-        open.await.map_err(|_| Refusal::Unavailable)?;
+        let (done, knows) = oneshot::channel();
+        guard.send(Command::Knows(self.door.ear.id, done)).await;
+        // Whoever came first of an edge has noted the room for all. If they leave in this moment, the join notes it.
+        if !knows.await.map_err(|_| Refusal::Unavailable)? {
+            edge.note(&room).await?;
+        }
         let arrival = match self.service.store.join(&room, &seat).await {
             Ok(arrival) => arrival,
             Err(error) => {
@@ -212,12 +210,12 @@ impl Session {
             since: join.since,
             done,
         };
-        guard.send(Command::Join(Box::new(command))).await;
+        guard.send(Command::Join(command)).await;
         match joined.await {
             Ok(Ok(())) => {
                 metrics::counter!("parlor_room_service_joins_total").increment(1);
                 self.stale.remove(&room);
-                self.rooms.insert(room, guard);
+                self.keep_open(guard);
                 Ok(())
             }
             failed => {
@@ -233,7 +231,8 @@ impl Session {
 
     async fn leave(&mut self, leave: &LeaveRequest) -> Result<Left, Refusal> {
         let room = parse_room(&leave.room)?;
-        if let Some(guard) = self.rooms.remove(&room) {
+        if let Some(at) = self.rooms.iter().position(|guard| *guard.room() == room) {
+            let guard = self.rooms.swap_remove(at);
             // The room first, since it puts back into the store whom it knows.
             self.unlisten_to(&guard).await;
             self.stale.insert(room.clone());
@@ -256,40 +255,51 @@ impl Session {
     }
 
     async fn send(&mut self, send: SendRequest, who: Identity) -> Result<Sent, Refusal> {
-        let room = self.joined(&send.room)?;
+        let room = self.joined(&send.room)?.room().clone();
         self.service.say(room, send, who).await
     }
 
     async fn history(&self, history: &HistoryRequest) -> Result<HistoryPage, Refusal> {
-        let room = self.joined(&history.room)?;
+        let guard = self.joined(&history.room)?;
         let limit = history_limit(history.limit, self.service.settings.history_page);
         let (done, recent) = oneshot::channel();
-        self.rooms[&room].send(Command::History { before: history.before, limit, done }).await;
+        guard.send(Command::History { before: history.before, limit, done }).await;
         match recent.await {
             Ok(Some((epoch, messages))) => Ok(HistoryPage { room: history.room.clone(), epoch, messages }),
-            _ => self.service.history(&room, history.before, limit).await,
+            _ => self.service.history(guard.room(), history.before, limit).await,
         }
     }
 
     async fn members(&self, members: MembersRequest) -> Result<MembersPage, Refusal> {
-        let room = self.joined(&members.room)?;
+        let guard = self.joined(&members.room)?;
         let limit = members_limit(members.limit);
         let (done, page) = oneshot::channel();
-        self.rooms[&room].send(Command::Members { after: members.after, limit, done }).await;
+        guard.send(Command::Members { after: members.after, limit, done }).await;
         page.await.map_err(|_| Refusal::Unavailable)
     }
 
     async fn typing(&self, typing: TypingRequest, who: &Identity) -> Result<Typed, Refusal> {
-        let room = self.joined(&typing.room)?;
-        if self.limits.may_tell_of_typing() {
-            self.service.store.typing(&room, &who.member).await?;
+        let guard = self.joined(&typing.room)?;
+        if self.service.session_limits.may_tell_of_typing(&self.name) {
+            self.service.store.typing(guard.room(), &who.member).await?;
         }
         Ok(Typed { room: typing.room })
     }
 
-    fn joined(&self, room: &str) -> Result<RoomId, Refusal> {
+    fn joined(&self, room: &str) -> Result<&RoomGuard, Refusal> {
         let room = parse_room(room)?;
-        if self.rooms.contains_key(&room) { Ok(room) } else { Err(not_joined(&room)) }
+        self.guard(&room).ok_or_else(|| not_joined(&room))
+    }
+
+    fn guard(&self, room: &RoomId) -> Option<&RoomGuard> {
+        self.rooms.iter().find(|guard| guard.room() == room)
+    }
+
+    /// Holds the place of a room that this session is in.
+    fn keep_open(&mut self, guard: RoomGuard) {
+        self.rooms.retain(|other| other.room() != guard.room());
+        self.rooms.reserve_exact(1);
+        self.rooms.push(guard);
     }
 
     /// Takes up rooms that it was in by another room service. Its place in the store is as it was.
@@ -297,15 +307,15 @@ impl Session {
         let who = self.who.as_ref().filter(|who| who.may_enter(room))?;
         let seat =
             Seat { session: self.name.clone(), member: who.member.clone(), edge: self.door.edge.id.clone() };
-        self.rooms.insert(room.clone(), self.service.rooms.reenter(room));
+        self.keep_open(self.service.rooms.reenter(room));
         Some(seat)
     }
 
     /// The session is over. `left`: it said goodbye; else its members have the grace to come back.
     pub(crate) async fn end(mut self, left: bool) {
-        let mut rooms: Vec<RoomId> = self.rooms.keys().cloned().collect();
+        let mut rooms: Vec<RoomId> = self.rooms.iter().map(|guard| guard.room().clone()).collect();
         rooms.extend(std::mem::take(&mut self.stale));
-        for guard in self.rooms.values() {
+        for guard in &self.rooms {
             self.unlisten_to(guard).await;
         }
         self.service.presence.gone(self.door.edge.id.clone(), self.name.clone(), rooms, left);
@@ -313,7 +323,7 @@ impl Session {
 
     /// The session goes on elsewhere: its stream to this room service broke.
     pub(crate) async fn unlisten(self) {
-        for guard in self.rooms.values() {
+        for guard in &self.rooms {
             self.unlisten_to(guard).await;
         }
     }

@@ -79,7 +79,7 @@ pub struct Draft {
     /// Where it is said.
     pub room: RoomId,
     /// Who says it.
-    pub member: Member,
+    pub member: Arc<Member>,
     /// What its sender calls it.
     pub client_id: String,
     /// What is said.
@@ -106,8 +106,8 @@ pub struct Appended {
 pub struct Seat {
     /// Which session.
     pub session: SessionName,
-    /// Whose.
-    pub member: Member,
+    /// Whose. Shared by all who know the session: most of what an idle one costs are its member's words.
+    pub member: Arc<Member>,
     /// Where the session is.
     pub edge: EdgeId,
 }
@@ -212,12 +212,11 @@ pub enum Published {
     Typing(proto::chat::v1::Typing),
 }
 
-/// What a room service hears of its rooms. Nearly always something published, so the size of a gap does not matter.
-#[allow(clippy::large_enum_variant)]
+/// What a room service hears of its rooms.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Heard {
     /// In this room.
-    Published(RoomId, Published),
+    Published(RoomId, Box<Published>),
     /// A probe of this store.
     Probed(u64),
     /// Something may have been missed in any room.
@@ -351,7 +350,7 @@ mod tests {
         let (sender, mut feed) = feed();
         let typing = |n: usize| {
             let room = RoomId::parse(&format!("room-{n}")).unwrap();
-            Heard::Published(room, Published::Typing(proto::chat::v1::Typing::default()))
+            Heard::Published(room, Box::new(Published::Typing(proto::chat::v1::Typing::default())))
         };
         for n in 0..=FEED_CAPACITY {
             sender.put(typing(n));

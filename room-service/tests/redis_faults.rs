@@ -408,8 +408,8 @@ impl World {
             n += 1;
             let said = self.store.append(&draft(room, &format!("heard-{n}"))).await;
             while let Ok(heard) = timeout(Duration::from_millis(100), self.feed.next()).await {
-                if let (Some(Heard::Published(_, Published::Message(message))), Ok(said)) = (heard, &said)
-                    && message.id == said.id
+                if let (Some(Heard::Published(_, published)), Ok(said)) = (heard, &said)
+                    && matches!(*published, Published::Message(message) if message.id == said.id)
                 {
                     return;
                 }
@@ -447,5 +447,5 @@ async fn chat(store: Arc<dyn Store>, stop: CancellationToken) -> Vec<Appended> {
 }
 
 fn draft(room: &RoomId, client_id: &str) -> Draft {
-    Draft { room: room.clone(), member: member("ada"), client_id: client_id.into(), text: "hi".into() }
+    Draft { room: room.clone(), member: member("ada").into(), client_id: client_id.into(), text: "hi".into() }
 }

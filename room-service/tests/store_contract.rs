@@ -50,7 +50,7 @@ impl World {
     async fn published(&mut self) -> Published {
         loop {
             match timeout(PATIENCE, self.feed.next()).await.expect("something is published") {
-                Some(Heard::Published(_, published)) => return published,
+                Some(Heard::Published(_, published)) => return *published,
                 Some(Heard::Gap | Heard::Probed(_)) => {}
                 None => panic!("the feed ended"),
             }
@@ -159,7 +159,7 @@ async fn a_repeated_client_id_is_one_message(world: World) {
     let again = world.say("c1", "another text").await;
     assert_eq!(again, Appended { repeated: true, ..first.clone() });
     assert_eq!((first.seq, second.seq), (1, 2));
-    let bobs = world.store.append(&Draft { member: member("bob"), ..draft("c1", "hi") }).await.unwrap();
+    let bobs = world.store.append(&Draft { member: member("bob").into(), ..draft("c1", "hi") }).await.unwrap();
     assert_eq!(bobs.seq, 3, "another member's c1 is another message");
     world.end().await;
 }
@@ -602,7 +602,7 @@ async fn a_record_that_cannot_be_read_leaves_the_numbers_whole() {
 }
 
 fn draft(client_id: &str, text: &str) -> Draft {
-    Draft { room: lobby(), member: member("ada"), client_id: client_id.into(), text: text.into() }
+    Draft { room: lobby(), member: member("ada").into(), client_id: client_id.into(), text: text.into() }
 }
 
 fn position(epoch: &str, seq: u32, id: &str) -> Position {

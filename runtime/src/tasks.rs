@@ -17,12 +17,13 @@ impl Tasks {
     /// Runs `task` until it ends. It is to end soon after [`Tasks::stopping`] is cancelled. A panic ends that task
     /// alone; it is logged under `name` and counted.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        self.tracker.spawn(async move {
-            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        // Not an async block around it, which would hold a second place as large as the task.
+        self.tracker.spawn(AssertUnwindSafe(task).catch_unwind().map(move |outcome| {
+            if outcome.is_err() {
                 metrics::counter!("parlor_task_panics_total", "task" => name).increment(1);
                 tracing::error!(task = name, "a task panicked");
             }
-        });
+        }));
     }
 
     /// Cancelled when the process is to end.

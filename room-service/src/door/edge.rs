@@ -75,14 +75,13 @@ async fn serve(service: Arc<Service>, mut inbound: Streaming<LinkRequest>, outfl
     let Ok(Ok(Some(LinkRequest { body: Some(Up::Open(Open { edge, heartbeat_seconds })) }))) = opened else {
         return outflow.fail(Status::failed_precondition("a Link begins with Open"));
     };
-    let edge = service.presence.hold(EdgeId(edge)).await;
-    tracing::info!(edge = edge.id.0, "a gateway opened a Link");
+    let edge = service.presence.hold(EdgeId(edge.into())).await;
+    tracing::info!(edge = &*edge.id.0, "a gateway opened a Link");
     let down = Arc::new(LinkDown { outflow, heads: Mutex::default() });
     let ear = Ear { id: service.next_listener(), listener: down.clone() };
     let door = Arc::new(Door { edge, ear, guests: "guest", heartbeat_seconds });
     let mut link = Link {
         lines: HashMap::new(),
-        names: HashMap::new(),
         replayed: HashMap::new(),
         replayed_rooms: HashMap::new(),
         unreconciled: false,
@@ -92,7 +91,7 @@ async fn serve(service: Arc<Service>, mut inbound: Streaming<LinkRequest>, outfl
     };
     link.down.send(Down::Opened(Opened { probes: true, trouble: link.service.delivery.trouble() }));
     let why = link.run(inbound).await;
-    tracing::info!(edge = link.door.edge.id.0, why, sessions = link.lines.len(), "a Link ended");
+    tracing::info!(edge = &*link.door.edge.id.0, why, sessions = link.lines.len(), "a Link ended");
     link.hang_up();
 }
 
@@ -102,7 +101,6 @@ struct Link {
     door: Arc<Door>,
     down: Arc<LinkDown>,
     lines: HashMap<u64, Arc<Line>>,
-    names: HashMap<u64, SessionName>,
     /// The seats of replayed sessions, until their rooms are replayed.
     replayed: HashMap<RoomId, Vec<Seat>>,
     /// Which rooms the replayed sessions said that they are in, of those that have said nothing since.
@@ -150,9 +148,6 @@ impl Link {
             // A Link is opened once.
             Up::Open(_) => {}
             Up::Frame(frame) => {
-                if let Some(name) = self.names.get(&frame.session) {
-                    self.replayed_rooms.remove(name);
-                }
                 let Some(said) = frame.frame else { return };
                 let line = match self.lines.get(&frame.session) {
                     Some(line) => line.clone(),
@@ -161,12 +156,12 @@ impl Link {
                         Session::new(self.service.clone(), self.door.clone(), frame.session, None),
                     ),
                 };
+                self.replayed_rooms.remove(&line.name);
                 if let Some(unheard) = line.say(Said::Frame(said), &self.service) {
                     self.down.reply(frame.session, too_many(&unheard), None);
                 }
             }
             Up::Gone(gone) => {
-                self.names.remove(&gone.session);
                 if let Some(line) = self.lines.remove(&gone.session) {
                     line.say(Said::Gone { left: gone.left }, &self.service);
                 }
@@ -179,9 +174,9 @@ impl Link {
     }
 
     fn admit(&mut self, number: u64, session: Session) -> Arc<Line> {
-        self.names.insert(number, session.name.clone());
-        let line =
-            Arc::new(Line(Mutex::new(Waiting { said: VecDeque::new(), session: Some(Box::new(session)) })));
+        let name = session.name.clone();
+        let waiting = Mutex::new(Waiting { said: VecDeque::new(), session: Some(Box::new(session)) });
+        let line = Arc::new(Line { name, waiting });
         self.lines.insert(number, line.clone());
         line
     }
@@ -197,7 +192,7 @@ impl Link {
                 reason: "the token is not valid any more".to_owned(),
             }));
         };
-        let name = SessionName(replay.name);
+        let name = SessionName(replay.name.into());
         let mut session =
             Session::replayed(self.service.clone(), self.door.clone(), replay.session, name, who);
         let mut rooms = HashSet::new();
@@ -230,7 +225,7 @@ impl Link {
             self.unreconciled = true;
             return;
         };
-        let here: HashSet<&SessionName> = self.names.values().collect();
+        let here: HashSet<&SessionName> = self.lines.values().map(|line| &line.name).collect();
         for (room, session) in stored {
             if !here.contains(&session) {
                 self.service.presence.gone(edge.clone(), session, vec![room], false);
@@ -254,7 +249,10 @@ impl Link {
 
 /// What one session has said and was not handled yet. While something waits, a task handles it in order; an idle
 /// session costs no task.
-struct Line(Mutex<Waiting>);
+struct Line {
+    name: SessionName,
+    waiting: Mutex<Waiting>,
+}
 
 struct Waiting {
     said: VecDeque<Said>,
@@ -287,6 +285,8 @@ impl Line {
             let said = {
                 let mut waiting = self.lock();
                 let Some(said) = waiting.said.pop_front() else {
+                    // Most sessions are idle, and need no queue.
+                    waiting.said = VecDeque::new();
                     waiting.session = Some(session);
                     return;
                 };
@@ -301,7 +301,7 @@ impl Line {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -132,7 +132,7 @@ impl State {
 
     fn publish(&self, feed: &FeedSender, room: &RoomId, published: Published) {
         if self.subscriptions.contains_key(room) {
-            feed.put(Heard::Published(room.clone(), published));
+            feed.put(Heard::Published(room.clone(), Box::new(published)));
         }
     }
 }
@@ -224,7 +224,7 @@ impl Store for MemoryStore {
             client_id: draft.client_id.clone(),
             text: draft.text.clone(),
             sent_at: Some(appended.sent_at),
-            member: Some(draft.member.clone()),
+            member: Some(Member::clone(&draft.member)),
         };
         room.messages.push_back(message.clone());
         while room.messages.len() > self.history_max {
@@ -240,8 +240,9 @@ impl Store for MemoryStore {
         let mut state = self.lock();
         let room = state.room(room_id);
         room.sessions.insert(seat.session.clone(), (seat.member.id.clone(), seat.edge.clone()));
-        let new_member = room.members.insert(seat.member.id.clone(), seat.member.clone()).is_none();
-        let change = new_member.then(|| room.roster_change(room_id, vec![seat.member.clone()], Vec::new()));
+        let member = Member::clone(&seat.member);
+        let new_member = room.members.insert(member.id.clone(), member.clone()).is_none();
+        let change = new_member.then(|| room.roster_change(room_id, vec![member], Vec::new()));
         let standing = room.standing();
         if let Some(change) = change {
             state.publish(&self.feed, room_id, change);

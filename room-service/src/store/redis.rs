@@ -251,7 +251,7 @@ impl RedisStore {
         args.extend([
             room.as_str().into(),
             millis(DEPARTURES_TTL).into(),
-            edge.0.as_str().into(),
+            (&*edge.0).into(),
             session.into(),
             REAP_BATCH.into(),
             DEPARTURES_KEPT.into(),
@@ -302,7 +302,7 @@ impl Store for RedisStore {
             room: draft.room.to_string(),
             client_id: draft.client_id.clone(),
             text: draft.text.clone(),
-            member: Some(draft.member.clone()),
+            member: Some(Member::clone(&draft.member)),
             ..Message::default()
         };
         let fields = to_json(&fields);
@@ -331,10 +331,10 @@ impl Store for RedisStore {
         args.extend([
             room.as_str().into(),
             millis(DEPARTURES_TTL).into(),
-            seat.session.0.as_str().into(),
+            (&*seat.session.0).into(),
             seat.member.id.as_str().into(),
-            to_json(&seat.member).into(),
-            seat.edge.0.as_str().into(),
+            to_json(&*seat.member).into(),
+            (&*seat.edge.0).into(),
         ]);
         let (epoch, head, roster_version, new_member, alone): (String, u32, u64, u8, u8) =
             self.run(&self.scripts.join, keys, args).await?;
@@ -412,7 +412,7 @@ impl Store for RedisStore {
     }
 
     async fn renew(&self, edge: &EdgeId, ttl: Duration) -> Result<Lease, StoreError> {
-        let args = vec![edge.0.as_str().into(), millis(ttl).into()];
+        let args = vec![(&*edge.0).into(), millis(ttl).into()];
         let held: i8 = self.run(&self.scripts.renew, vec![EDGES.to_owned()], args).await?;
         Ok(match held {
             1 => Lease::Kept,
@@ -436,7 +436,7 @@ impl Store for RedisStore {
                 .smembers(edge_sessions_key(&room, edge))
                 .await
                 .map_err(|error| translate(&error))?;
-            Ok(here.into_iter().map(|session| (room.clone(), SessionName(session))).collect::<Vec<_>>())
+            Ok(here.into_iter().map(|session| (room.clone(), SessionName(session.into()))).collect::<Vec<_>>())
         });
         let sessions: Vec<_> = sessions.buffer_unordered(ROOMS_AT_ONCE).try_collect().await?;
         Ok(sessions.concat())
@@ -447,7 +447,7 @@ impl Store for RedisStore {
         loop {
             let claimed: Option<String> =
                 self.run(&self.scripts.claim, vec![EDGES.to_owned()], vec![millis(ttl).into()]).await?;
-            let Some(edge) = claimed.map(EdgeId) else { return Ok(removed) };
+            let Some(edge) = claimed.map(|edge| EdgeId(edge.into())) else { return Ok(removed) };
             for room in self.rooms_of(&edge).await? {
                 loop {
                     let batch = self.remove(&room, &edge, "").await?;

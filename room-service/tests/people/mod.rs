@@ -20,5 +20,5 @@ pub(crate) fn member(name: &str) -> Member {
 }
 
 pub(crate) fn seat(session: &str, name: &str, edge: &str) -> Seat {
-    Seat { session: SessionName(session.into()), member: member(name), edge: EdgeId(edge.into()) }
+    Seat { session: SessionName(session.into()), member: member(name).into(), edge: EdgeId(edge.into()) }
 }

@@ -26,7 +26,7 @@ use tokio::{
 use super::{connection::COMMAND_TIMEOUT, topic, translate};
 use crate::{
     ids::RoomId,
-    store::{FeedSender, Heard, Published, StoreError},
+    store::{FeedSender, Heard, StoreError},
 };
 
 /// How many requests may wait; callers wait for a place.
@@ -246,6 +246,6 @@ fn read(message: &Received, probes: &str) -> Option<Heard> {
         return Some(Heard::Probed(message.value.as_u64()?));
     }
     let room = message.channel.strip_prefix("chat:{")?.strip_suffix("}:events")?;
-    let published: Published = serde_json::from_slice(message.value.as_bytes()?).ok()?;
-    Some(Heard::Published(RoomId::parse(room)?, published))
+    let published = serde_json::from_slice(message.value.as_bytes()?).ok()?;
+    Some(Heard::Published(RoomId::parse(room)?, Box::new(published)))
 }

@@ -626,7 +626,8 @@ export type Joined = Message$1<"chat.v1.Joined"> & {
   messages: Message[];
 
   /**
-   * At most 200 of the room's members, by id; `members` pages the rest.
+   * All of the room's members, by id, if they are at most 200; of a larger room some of them, the one who joins among
+   * them. `members` pages the rest.
    *
    * @generated from field: repeated chat.v1.Member members = 6;
    */
@@ -676,7 +677,8 @@ export type JoinedJson = {
   messages?: MessageJson[];
 
   /**
-   * At most 200 of the room's members, by id; `members` pages the rest.
+   * All of the room's members, by id, if they are at most 200; of a larger room some of them, the one who joins among
+   * them. `members` pages the rest.
    *
    * @generated from field: repeated chat.v1.Member members = 6;
    */
@@ -1418,7 +1420,9 @@ export const MessageSchema: GenMessage<Message, {jsonType: MessageJson}> = /*@__
   messageDesc(file_chat_v1_chat, 20);
 
 /**
- * Who came and who went. At most one event in 250 ms per room.
+ * Who came and who went. At most one event in 250 ms per room, and less often in a room of more than 1000.
+ *
+ * Who was told of all members, by this and by `joined` or `members`, knows as many as the count says.
  *
  * @generated from message chat.v1.Presence
  */
@@ -1429,12 +1433,14 @@ export type Presence = Message$1<"chat.v1.Presence"> & {
   room: string;
 
   /**
+   * Everyone who came. In a room of more than 200 some of them: the count tells of the others.
+   *
    * @generated from field: repeated chat.v1.Member joined = 2;
    */
   joined: Member[];
 
   /**
-   * Member ids.
+   * Everyone who went, by id, even those whose coming was not told.
    *
    * @generated from field: repeated string left = 3;
    */
@@ -1447,7 +1453,9 @@ export type Presence = Message$1<"chat.v1.Presence"> & {
 };
 
 /**
- * Who came and who went. At most one event in 250 ms per room.
+ * Who came and who went. At most one event in 250 ms per room, and less often in a room of more than 1000.
+ *
+ * Who was told of all members, by this and by `joined` or `members`, knows as many as the count says.
  *
  * @generated from message chat.v1.Presence
  */
@@ -1458,12 +1466,14 @@ export type PresenceJson = {
   room?: string;
 
   /**
+   * Everyone who came. In a room of more than 200 some of them: the count tells of the others.
+   *
    * @generated from field: repeated chat.v1.Member joined = 2;
    */
   joined?: MemberJson[];
 
   /**
-   * Member ids.
+   * Everyone who went, by id, even those whose coming was not told.
    *
    * @generated from field: repeated string left = 3;
    */
