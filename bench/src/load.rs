@@ -22,8 +22,10 @@ use crate::{
 
 /// How long a server may take for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// When nothing came for this long, nothing more is on its way.
+/// When nothing came for this long, nothing more is on its way,
 const QUIET: Duration = Duration::from_millis(500);
+/// but that the larger a room is the less often it tells who came: for so long for each member.
+const QUIET_PER_MEMBER: Duration = Duration::from_micros(300);
 /// The length of a message's text: a sentence or two.
 const TEXT_BYTES: usize = 100;
 /// What a slow reader reads at once, and how often: 1 KB in a second.
@@ -169,8 +171,13 @@ impl Load {
     /// Lets every client into its room, `at_once` of them without waiting for an answer, and waits until all of them
     /// know of each other.
     pub(crate) fn join(&mut self, at_once: usize) -> io::Result<Entered> {
-        let start = Instant::now();
-        for n in 0..self.clients.len() {
+        self.join_up_to(self.clients.len(), at_once)
+    }
+
+    /// The same, until so many are in.
+    pub(crate) fn join_up_to(&mut self, up_to: usize, at_once: usize) -> io::Result<Entered> {
+        let (start, told_before) = (Instant::now(), self.presence_bytes);
+        for n in self.joined..up_to {
             let until = Instant::now() + PATIENCE;
             while n - self.joined >= at_once {
                 self.listen(until)?;
@@ -179,12 +186,13 @@ impl Load {
             self.say(n, &text)?;
         }
         let until = Instant::now() + PATIENCE;
-        while self.joined < self.clients.len() {
+        while self.joined < up_to {
             self.listen(until)?;
         }
         let took = start.elapsed();
-        self.until_quiet()?;
-        Ok(Entered { took, presence_bytes: self.presence_bytes })
+        let room = u32::try_from(up_to / self.rooms.len()).expect("a room of the bench is small");
+        self.until_quiet(QUIET.max(QUIET_PER_MEMBER * room))?;
+        Ok(Entered { took, presence_bytes: self.presence_bytes - told_before })
     }
 
     /// Texts are of `text_bytes` from now on.
@@ -303,10 +311,10 @@ impl Load {
         if written == frame.len() { Ok(()) } else { Err(io::Error::other("the server does not read")) }
     }
 
-    /// Reads until nothing more comes.
-    fn until_quiet(&mut self) -> io::Result<()> {
+    /// Reads until nothing more has come for so long.
+    fn until_quiet(&mut self, quiet: Duration) -> io::Result<()> {
         let end = Instant::now() + PATIENCE;
-        while self.turn(Instant::now() + QUIET)? {
+        while self.turn(Instant::now() + quiet)? {
             if Instant::now() > end {
                 return Err(io::Error::other("it does not come to rest"));
             }

@@ -45,7 +45,8 @@ struct Settings {
     #[command(subcommand)]
     role: Option<Role>,
 
-    /// Only this scenario: one-room, saturated, slow-readers, many-rooms, idle, joins, append or more-gateways.
+    /// Only this scenario: one-room, saturated, slow-readers, many-rooms, idle, joins, joins-200, joins-10000, append or
+    /// more-gateways.
     #[arg(long)]
     only: Option<String>,
 
@@ -147,6 +148,10 @@ async fn once(scenario: Scenario, subject: Subject, settings: &Settings) -> io::
     stop::check()?;
     let running = subject.start().await?;
     machine::run_on(settings.load_core)?;
+    if let (Subject::Store, Some(redis)) = (subject, running.redis_id()) {
+        // Nobody else needs this core: there are no clients.
+        machine::move_to(redis, settings.load_core)?;
+    }
     scenario
         .run(&running, Duration::from_secs(settings.seconds))
         .await

@@ -45,14 +45,14 @@ enum Work {
     SlowReaders(Pace, usize),
     /// Being there.
     Idle,
-    /// Coming in all at once.
-    Join,
+    /// Coming in all at once, where so many are already.
+    Join { there: usize },
     /// Appending to the store, without clients.
     Append,
 }
 
 /// All that `make bench` does.
-pub(crate) const SCENARIOS: [Scenario; 8] = [
+pub(crate) const SCENARIOS: [Scenario; 10] = [
     Scenario {
         key: "one-room",
         words: "one room, 1,000 readers, 20 messages a second",
@@ -104,13 +104,29 @@ pub(crate) const SCENARIOS: [Scenario; 8] = [
         words: "2,000 joins at once into one room",
         clients: 2000,
         rooms: 1,
-        work: Work::Join,
+        work: Work::Join { there: 0 },
         // The sample tells everyone of each one, which is four million frames: minutes.
         subjects: &[PARLOR],
     },
     Scenario {
+        key: "joins-200",
+        words: "2,000 joins at once into a room of 200",
+        clients: 2200,
+        rooms: 1,
+        work: Work::Join { there: 200 },
+        subjects: &[PARLOR],
+    },
+    Scenario {
+        key: "joins-10000",
+        words: "2,000 joins at once into a room of 10,000",
+        clients: 12_000,
+        rooms: 1,
+        work: Work::Join { there: 10_000 },
+        subjects: &[PARLOR],
+    },
+    Scenario {
         key: "append",
-        words: "64 appends at a time to one Redis, which shares the core",
+        words: "64 appends at a time to one Redis on a core of its own",
         clients: 0,
         rooms: 0,
         work: Work::Append,
@@ -147,7 +163,7 @@ impl Scenario {
             Work::Talk(pace) => self.talk(running, pace, time),
             Work::SlowReaders(pace, n_slow) => self.slow_readers(running, pace, n_slow, time).await,
             Work::Idle => self.idle(running),
-            Work::Join => self.join(running),
+            Work::Join { there } => self.join(running, there),
             Work::Append => append(running, time).await,
         }
     }
@@ -229,16 +245,17 @@ impl Scenario {
         Ok(Outcome { figures, faults: load.faults() })
     }
 
-    fn join(&self, running: &Running) -> io::Result<Outcome> {
+    fn join(&self, running: &Running, there: usize) -> io::Result<Outcome> {
         let mut load = self.connect(running)?;
+        load.join_up_to(there, JOINS_AT_ONCE)?;
         let meter = Meter::start(running)?;
         let entered = load.join(self.clients)?;
         let Cost { servers, redis, others } = meter.stop()?;
-        let joins = as_float(self.clients as u64);
+        let joins = as_float((self.clients - there) as u64);
         let figures = vec![
             ("µs/join", micros(servers) / joins),
             ("Redis µs/join", micros(redis) / joins),
-            ("presence KB/client", as_float(entered.presence_bytes) / joins / 1024.0),
+            ("presence KB/client", as_float(entered.presence_bytes) / as_float(self.clients as u64) / 1024.0),
             ("joins/s", joins / entered.took.as_secs_f64()),
             ("others' CPU %", others),
         ];

@@ -90,6 +90,11 @@ impl Running {
         self.pids(tiers).map(process::rss).sum()
     }
 
+    /// The process of its Redis.
+    pub(crate) fn redis_id(&self) -> Option<u32> {
+        self.redis.as_ref().map(RedisServer::id)
+    }
+
     /// How many scripts Redis has run.
     pub(crate) async fn scripts(&self) -> io::Result<u64> {
         let redis = self.redis.as_ref().ok_or_else(|| io::Error::other("it has no Redis"))?;
