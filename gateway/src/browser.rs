@@ -1,7 +1,8 @@
 //! One browser: a task that owns its socket, and ends for one of the reasons in `close.rs`.
 //!
-//! The task both reads and writes. All its waits are polls of state that stays, so that none of them loses anything
-//! when another wins: nobody else touches the socket, and a half-written frame is never abandoned.
+//! The task reads, and writes what is not left to the fan-out (`outbox.rs`). All its waits are polls of state that stays,
+//! so that none of them loses anything when another wins: while it holds the socket nobody else touches it, and a
+//! half-written frame is never abandoned.
 
 use std::{future::poll_fn, pin::pin, time::Duration};
 
@@ -9,7 +10,7 @@ use tokio::{
     select,
     time::{Instant, sleep_until},
 };
-use tokio_tungstenite::tungstenite::Message;
+use tungstenite::Message;
 
 use crate::{
     allowance::Allowance,
@@ -66,6 +67,8 @@ impl Browser {
             // RFC 6455's word for a connection that ended without one.
             End::Lost => (1006, "1006".into()),
         };
+        // Not released any more: the last words are this task's.
+        self.socket.go_on_with(self.session.hold());
         // Its rooms hear of it now, not when the peer has hung up.
         let mut last_words = self.session.end(code, label);
         match end {
@@ -88,11 +91,16 @@ impl Browser {
             }
             let end = select! {
                 turn = poll_fn(|cx| {
+                    self.socket.go_on_with(self.session.hold());
                     if let Some(close) = self.session.listen(cx.waker()) {
                         return Turn::Over(close).into();
                     }
                     let reading = self.session.has_room();
-                    self.socket.poll_turn(cx, reading, &mut || self.session.next())
+                    let turn = self.socket.poll_turn(cx, reading, &mut || self.session.next());
+                    if turn.is_pending() && self.socket.is_clean() {
+                        self.session.release();
+                    }
+                    turn
                 }) => self.turned(turn),
                 () = &mut alarm => self.rang(Instant::now()),
             };

@@ -158,9 +158,9 @@ async fn open_session(
     let served = Box::pin(async move {
         // Whoever hung up meanwhile has no session.
         let Ok(upgraded) = upgrade.await else { return };
-        let socket = Socket::new(upgraded, encoding, house.settings.max_frame_bytes).await;
+        let socket = Socket::new(upgraded, encoding, house.settings.max_frame_bytes);
         if let Some(place) = place {
-            let session = Session::new(&house, place, encoding);
+            let session = Session::over(&house, place, encoding, socket.wire());
             let browser = Browser::new(socket, session, encoding, &house.settings);
             drop(house);
             Box::pin(browser.run()).await;

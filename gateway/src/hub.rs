@@ -1,7 +1,7 @@
 //! Which sessions are in which room, and how far each room was handed on.
 //!
-//! The Link's task brings what the room service says, in its order; the hub puts it into outboxes. Nothing here
-//! waits: the lock is held for one event's way to the outboxes of its room, and never across an await.
+//! The Link's task brings what the room service says, in its order; the hub puts it into outboxes, and tells the fan-out
+//! which of them are due. Nothing here waits: the lock is held for one event's way to the outboxes of its room, and never across an await.
 //!
 //! **Invariant:** a room's events are handed on in the order of their seq, without holes and once. What does not
 //! continue the room's position is dropped, and the room is asked for again from there.
@@ -24,17 +24,19 @@ use crate::{
     calls,
     close::Close,
     event::{Event, RoomName},
+    fanout::Fanout,
     frame::unavailable,
     link::Generation,
-    outbox::Outbox,
+    outbox::{Outbox, Queued},
 };
 
 /// A session's number, never used twice by one gateway.
 pub(crate) type Number = u64;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Hub {
+    fanout: Arc<Fanout>,
     last_number: AtomicU64,
     inner: Mutex<Inner>,
     /// The last session has left.
@@ -87,6 +89,16 @@ struct Seat {
 }
 
 impl Hub {
+    /// Without sessions.
+    pub(crate) fn new(fanout: Arc<Fanout>) -> Self {
+        Self {
+            fanout,
+            last_number: AtomicU64::default(),
+            inner: Mutex::default(),
+            emptied: Notify::default(),
+        }
+    }
+
     /// A session begins.
     pub(crate) fn enter(&self, outbox: Arc<Outbox>) -> Number {
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
@@ -215,11 +227,16 @@ impl Hub {
         }
         let event = Arc::new(Event::new(room_name, frame, before));
         let mut deliveries = 0;
-        for seat in room.sessions.values() {
-            let heard = seq.is_some_and(|seq| seq <= seat.heard);
-            if !heard && seat.outbox.event(&event) {
-                deliveries += 1;
+        for (number, seat) in &room.sessions {
+            if seq.is_some_and(|seq| seq <= seat.heard) {
+                continue;
             }
+            match seat.outbox.event(&event) {
+                Queued::Missed => continue,
+                Queued::Waiting => {}
+                Queued::Due => self.fanout.due(*number, seat.outbox.clone()),
+            }
+            deliveries += 1;
         }
         metrics::counter!("parlor_gateway_deliveries_total").increment(deliveries);
         None
@@ -424,7 +441,7 @@ mod tests {
 
     /// A session in the room, which stands at `position` for it.
     fn member(hub: &Hub, position: Position) -> (Number, Arc<Outbox>) {
-        let outbox = Arc::new(Outbox::new(Encoding::Json, 1 << 20));
+        let outbox = Arc::new(Outbox::new(Encoding::Json, 1 << 20, None));
         let number = hub.enter(outbox.clone());
         let joined = Joined {
             room: ROOM.into(),
@@ -447,7 +464,7 @@ mod tests {
 
     #[test]
     fn all_sessions_of_a_room_hold_the_same_bytes() {
-        let hub = Hub::default();
+        let hub = Hub::new(Arc::new(Fanout::new(1)));
         let outboxes: Vec<_> = (0..3).map(|_| member(&hub, place("A", 0)).1).collect();
         say(&hub, "A", 1);
         let bytes: Vec<_> = outboxes
@@ -459,7 +476,7 @@ mod tests {
 
     #[test]
     fn what_was_handed_on_is_dropped_and_a_hole_is_asked_for_once() {
-        let hub = Hub::default();
+        let hub = Hub::new(Arc::new(Fanout::new(1)));
         let (_, outbox) = member(&hub, place("A", 5));
         for seq in [4, 5] {
             assert_eq!(say(&hub, "A", seq), None);
@@ -476,7 +493,7 @@ mod tests {
 
     #[test]
     fn a_number_that_went_back_under_a_new_epoch_is_not_handed_on() {
-        let hub = Hub::default();
+        let hub = Hub::new(Arc::new(Fanout::new(1)));
         let (_, outbox) = member(&hub, place("A", 5));
         assert!(say(&hub, "B", 3).is_some(), "only a fresh start may go back");
         assert!(heard(&outbox).is_empty());
@@ -484,7 +501,7 @@ mod tests {
 
     #[test]
     fn a_session_whose_joined_is_older_than_the_room_is_brought_up_to_date() {
-        let hub = Hub::default();
+        let hub = Hub::new(Arc::new(Fanout::new(1)));
         let _ada = member(&hub, place("A", 5));
         let (_, late) = member(&hub, place("A", 3));
         assert_eq!(late.behind(), [(ROOM.into(), Some(Arc::new(place("A", 3))))]);
@@ -494,7 +511,7 @@ mod tests {
 
     #[test]
     fn a_new_epoch_that_goes_on_is_checked_once() {
-        let hub = Hub::default();
+        let hub = Hub::new(Arc::new(Fanout::new(1)));
         let (_, outbox) = member(&hub, place("A", 5));
         assert!(hub.heads(head("B", 5)).is_empty(), "the first beacon may be early");
         assert_eq!(hub.heads(head("B", 5)).len(), 1);
@@ -506,7 +523,7 @@ mod tests {
 
     #[test]
     fn a_room_without_sessions_is_forgotten() {
-        let hub = Hub::default();
+        let hub = Hub::new(Arc::new(Fanout::new(1)));
         let (ada, _) = member(&hub, place("A", 5));
         let (bob, _) = member(&hub, place("A", 5));
         hub.leave(ada);
@@ -518,7 +535,7 @@ mod tests {
 
     #[test]
     fn a_link_that_was_replaced_changes_nobodys_standing() {
-        let hub = Hub::default();
+        let hub = Hub::new(Arc::new(Fanout::new(1)));
         let (ada, outbox) = member(&hub, place("A", 5));
         let welcome = ServerFrame::reply(9, Body::Welcome(Welcome::default()));
         hub.reply(ada, welcome.clone(), None, None, false);

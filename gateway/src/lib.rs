@@ -5,7 +5,7 @@
 //! on, is what a replay to another room service needs; a crash loses none of it, since browsers come back and say so.
 //!
 //! A frame's way: `listener` → `http` → `socket` → `browser` → `session` → `frame` → `exchange` → `link`, and back by
-//! `link` → `hub` → `event` → `outbox` → `exchange` → `socket`.
+//! `link` → `hub` → `event` → `outbox` → `fanout` → `wire`, or what needs its session's task → `exchange` → `socket`.
 
 mod admission;
 mod allowance;
@@ -19,6 +19,7 @@ mod drain;
 mod entrance;
 mod event;
 mod exchange;
+mod fanout;
 mod frame;
 mod http;
 mod hub;
@@ -30,17 +31,19 @@ mod outbox;
 mod session;
 mod socket;
 mod stream;
+mod wire;
 
 use std::{sync::Arc, time::Duration};
 
 use admission::Admission;
 use config::Settings;
+use fanout::Fanout;
 use hub::Hub;
 pub use link::Upstream;
 use link::{Keeper, Link};
 use meters::Meters;
 use runtime::{Fatal, Health, Tasks};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime::Handle};
 use tokio_util::sync::CancellationToken;
 
 /// How long what the drain left may take to end.
@@ -82,8 +85,9 @@ impl Gateway {
         let address = listener.local_addr().map_err(Fatal::new)?;
         tracing::info!(%address, "browsers are served");
         let settings = Arc::new(settings);
+        let fanout = Arc::new(Fanout::new(Handle::current().metrics().num_workers()));
         let house = Arc::new(House {
-            hub: Arc::default(),
+            hub: Arc::new(Hub::new(fanout.clone())),
             link: Arc::new(Link::new(settings.link_queue_bytes)),
             meters: Arc::new(Meters::new()),
             admission: Admission::new(&settings),
@@ -115,6 +119,10 @@ impl Gateway {
             )
         });
         own.spawn("forget addresses", house.admission.clone().forget_idle(own.stopping().clone()));
+        for share in fanout.shares() {
+            let (fanout, house, ending) = (fanout.clone(), house.clone(), own.stopping().clone());
+            own.spawn("fan-out", async move { fanout.write(share, &house.meters, &ending).await });
+        }
         own.spawn("link", keeper.keep(ending.clone()));
 
         tasks.stopping().cancelled().await;

@@ -90,7 +90,7 @@ async fn serve(
         router.clone().oneshot(request.map(Body::new))
     });
     let mut connection =
-        pin!(http.serve_connection(TokioIo::new(Stream::Plain(socket)), service).with_upgrades());
+        pin!(http.serve_connection(TokioIo::new(Stream::plain(socket)), service).with_upgrades());
     // A peer that hangs up half-way is its own affair.
     let _ = select! {
         ended = &mut connection => ended,

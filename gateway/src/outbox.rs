@@ -1,6 +1,10 @@
 //! What one session has yet to be sent.
 //!
-//! The hub pushes, the session's task pops when its socket takes more. Nothing here knows sockets.
+//! The hub pushes, the session's task pops when its socket takes more. If nothing but events waits for a socket that
+//! has taken all before, they need no task: the fan-out (`fanout.rs`) writes them over a [`Wire`].
+//!
+//! **Invariant:** one writes at a time. The session's task *holds* the socket from when it looks what there is to write
+//! until all of it is written. What the fan-out could not finish is handed to the task.
 //!
 //! **Invariant:** the bytes waiting never exceed the bound, or one reply where that alone is larger, but for the
 //! gateway's own few words. A session that
@@ -13,6 +17,7 @@ use std::{
     task::Waker,
 };
 
+use bytes::Bytes;
 use prost::Message as _;
 use proto::chat::v1::{Joined, Position, ServerFrame, server_frame::Body};
 
@@ -21,6 +26,7 @@ use crate::{
     event::{Event, RoomName},
     frame::{Encoding, unavailable},
     link::Generation,
+    wire::{GATHERED, Wire},
 };
 
 /// What a queued item costs beside its bytes.
@@ -64,12 +70,32 @@ pub(crate) struct Missed {
 pub(crate) struct Outbox {
     encoding: Encoding,
     max_bytes: usize,
+    wire: Option<Wire>,
     inner: Mutex<Inner>,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queued {
+    /// The session does not get it, or gets it by a catch-up.
+    Missed,
+    /// It waits, and whoever takes it knows.
+    Waiting,
+    /// It waits, and is the first for which the outbox has to be [flushed](Outbox::flush).
+    Due,
+}
+
+/// What a flush wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) frames: u64,
+    /// Without their heads.
+    pub(crate) bytes: u64,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    queue: VecDeque<Queued>,
+    queue: VecDeque<Waiting>,
     bytes: usize,
     behind: BTreeMap<RoomName, Behind>,
     /// The session was not told of the newest of these yet.
@@ -77,10 +103,16 @@ struct Inner {
     close: Option<Close>,
     /// The session's task, which is woken by what is pushed.
     reader: Option<Waker>,
+    /// The session's task writes, or is about to: it takes what is pushed before it ends.
+    held: bool,
+    /// It will be flushed.
+    due: bool,
+    /// What the fan-out took and could not write. The first of it belongs to a frame that has begun.
+    unwritten: Bytes,
 }
 
 #[derive(Debug)]
-struct Queued {
+struct Waiting {
     cost: usize,
     item: Item,
 }
@@ -106,30 +138,35 @@ impl Behind {
 }
 
 impl Outbox {
-    /// An empty one, for a session that reads `encoding`.
-    pub(crate) fn new(encoding: Encoding, max_bytes: usize) -> Self {
-        Self { encoding, max_bytes, inner: Mutex::default() }
+    /// An empty one, for a session that reads `encoding`. Without a `wire` it is never due, and its reader takes all.
+    pub(crate) fn new(encoding: Encoding, max_bytes: usize, wire: Option<Wire>) -> Self {
+        Self { encoding, max_bytes, wire, inner: Mutex::default() }
     }
 
-    /// Queues a room's event, or leaves the session behind in that room. Whether it was queued.
-    pub(crate) fn event(&self, event: &Arc<Event>) -> bool {
-        let Some(bytes) = event.encoded(self.encoding) else { return false };
+    /// Queues a room's event, or leaves the session behind in that room.
+    pub(crate) fn event(&self, event: &Arc<Event>) -> Queued {
+        let Some(bytes) = event.encoded(self.encoding) else { return Queued::Missed };
         let mut inner = self.lock();
         if let Some(behind) = inner.behind.get_mut(event.room()) {
             behind.note_left(event.left());
-            return false;
+            return Queued::Missed;
         }
         let cost = bytes.len() + ITEM_COST;
         if event.before().is_none() && inner.bytes + cost > self.max_bytes {
             // It may be forgotten, so nothing makes room for it.
-            return false;
+            return Queued::Missed;
         }
         if !inner.make_room(cost, self.max_bytes) || inner.behind.contains_key(event.room()) {
             inner.miss(event);
-            return false;
+            return Queued::Missed;
         }
-        inner.push(cost, Item::Event(event.clone()));
-        true
+        inner.enqueue(cost, Item::Event(event.clone()));
+        if self.wire.is_none() || !inner.behind.is_empty() {
+            inner.wake();
+        } else if !inner.held && !std::mem::replace(&mut inner.due, true) {
+            return Queued::Due;
+        }
+        Queued::Waiting
     }
 
     /// Queues a room service's reply. One that finds no room becomes `UNAVAILABLE`: its asker still gets exactly one
@@ -206,14 +243,60 @@ impl Outbox {
     /// The next thing to send.
     pub(crate) fn pop(&self) -> Option<Item> {
         let mut inner = self.lock();
-        let Some(queued) = inner.queue.pop_front() else {
-            if inner.queue.capacity() > KEPT_CAPACITY {
-                inner.queue = VecDeque::new();
-            }
+        let Some(waiting) = inner.queue.pop_front() else {
+            inner.give_back();
             return std::mem::take(&mut inner.fell_behind).then_some(Item::FellBehind);
         };
-        inner.bytes -= queued.cost;
-        Some(queued.item)
+        inner.bytes -= waiting.cost;
+        Some(waiting.item)
+    }
+
+    /// Writes the events that wait, if nobody else writes and nothing else has to be done first; `gathered` is for the
+    /// time between. What the socket does not take at once is left to the session's task.
+    pub(crate) fn flush(&self, gathered: &mut Vec<u8>) -> Written {
+        let mut inner = self.lock();
+        let mut written = Written::default();
+        inner.due = false;
+        let Some(wire) = &self.wire else { return written };
+        if inner.held || !inner.behind.is_empty() {
+            // The task was woken, or goes on by itself.
+            return written;
+        }
+        loop {
+            gathered.clear();
+            inner.gather(gathered, wire, self.encoding, &mut written);
+            if gathered.is_empty() {
+                if !inner.queue.is_empty() {
+                    inner.wake();
+                }
+                break;
+            }
+            let taken = wire.write(gathered);
+            if taken < gathered.len() {
+                inner.unwritten = Bytes::copy_from_slice(&gathered[taken..]);
+                inner.held = true;
+                inner.wake();
+                break;
+            }
+        }
+        inner.give_back();
+        written
+    }
+
+    /// From now on only the session's task writes. Gives what the fan-out did not finish, which goes first.
+    pub(crate) fn hold(&self) -> Bytes {
+        let mut inner = self.lock();
+        inner.held = true;
+        std::mem::take(&mut inner.unwritten)
+    }
+
+    /// All that was popped is written, and the fan-out may write. What was pushed meanwhile wakes the task again.
+    pub(crate) fn release(&self) {
+        let mut inner = self.lock();
+        inner.held = false;
+        if !inner.queue.is_empty() {
+            inner.wake();
+        }
     }
 
     /// Why the session is to end, if it is. `reader` is woken when something changes.
@@ -243,9 +326,36 @@ impl Outbox {
 
 impl Inner {
     fn push(&mut self, cost: usize, item: Item) {
-        self.bytes += cost;
-        self.queue.push_back(Queued { cost, item });
+        self.enqueue(cost, item);
         self.wake();
+    }
+
+    fn enqueue(&mut self, cost: usize, item: Item) {
+        self.bytes += cost;
+        self.queue.push_back(Waiting { cost, item });
+    }
+
+    /// Takes the events in front, as many as one write may have. One that is not worth a copy is left, and so is what
+    /// only the session's task can make a frame of.
+    fn gather(&mut self, gathered: &mut Vec<u8>, wire: &Wire, encoding: Encoding, written: &mut Written) {
+        while gathered.len() < GATHERED
+            && let Some(Waiting { cost, item: Item::Event(event) }) = self.queue.front()
+            && let Some(payload) = event.encoded(encoding)
+            && payload.len() <= GATHERED
+        {
+            wire.put(gathered, payload);
+            written.frames += 1;
+            written.bytes += payload.len() as u64;
+            self.bytes -= cost;
+            self.queue.pop_front();
+        }
+    }
+
+    /// Keeps no large queue that is empty.
+    fn give_back(&mut self) {
+        if self.queue.is_empty() && self.queue.capacity() > KEPT_CAPACITY {
+            self.queue = VecDeque::new();
+        }
     }
 
     fn wake(&self) {
@@ -274,13 +384,13 @@ impl Inner {
     fn drop_events(&mut self, drops: impl Fn(&Event) -> bool) -> bool {
         let queue = std::mem::take(&mut self.queue);
         let queued = queue.len();
-        for Queued { cost, item } in queue {
+        for Waiting { cost, item } in queue {
             match item {
                 Item::Event(event) if drops(&event) => {
                     self.bytes -= cost;
                     self.miss(&event);
                 }
-                item => self.queue.push_back(Queued { cost, item }),
+                item => self.queue.push_back(Waiting { cost, item }),
             }
         }
         self.queue.len() < queued
@@ -303,7 +413,17 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        task::Wake,
+    };
+
+    use bytes::{Buf as _, BytesMut};
     use proto::chat::v1::{Head, Heartbeat, Message, Presence, Typing};
+    use tokio::{
+        io::AsyncReadExt as _,
+        net::{TcpListener, TcpStream},
+    };
 
     use super::*;
 
@@ -321,20 +441,24 @@ mod tests {
         say(seq, Body::Message(Message { seq, text: "x".repeat(100), ..Message::default() }))
     }
 
+    fn queues(outbox: &Outbox, event: &Arc<Event>) -> bool {
+        outbox.event(event) != Queued::Missed
+    }
+
     fn since(outbox: &Outbox) -> Vec<u32> {
         outbox.behind().iter().map(|(_, since)| since.as_ref().unwrap().seq).collect()
     }
 
     fn small() -> Outbox {
-        Outbox::new(Encoding::Json, 1000)
+        Outbox::new(Encoding::Json, 1000, None)
     }
 
     #[test]
     fn a_full_queue_is_dropped_and_remembers_since_when() {
         let outbox = small();
-        let queued = (1..10).take_while(|seq| outbox.event(&message(*seq))).count();
+        let queued = (1..10).take_while(|seq| queues(&outbox, &message(*seq))).count();
         assert!(queued > 2);
-        assert!(!outbox.event(&message(10)), "a room that one is behind in is not queued");
+        assert!(!queues(&outbox, &message(10)), "a room that one is behind in is not queued");
         assert!(matches!(outbox.pop(), Some(Item::FellBehind)), "all of it was dropped");
         assert!(outbox.pop().is_none(), "which is told once");
         assert_eq!(since(&outbox), [0]);
@@ -343,10 +467,10 @@ mod tests {
     #[test]
     fn what_was_taken_before_the_queue_was_full_is_not_asked_for_again() {
         let outbox = small();
-        assert!(outbox.event(&message(1)) && outbox.event(&message(2)));
+        assert!(queues(&outbox, &message(1)) && queues(&outbox, &message(2)));
         assert!(matches!(outbox.pop(), Some(Item::Event(_))));
         for seq in 3..20 {
-            outbox.event(&message(seq));
+            queues(&outbox, &message(seq));
         }
         assert_eq!(since(&outbox), [1]);
     }
@@ -358,7 +482,7 @@ mod tests {
             ServerFrame::reply(id, Body::Message(Message { text: "x".repeat(2000), ..Message::default() }))
         };
         assert!(outbox.reply(large(1)), "an empty queue takes one reply of any size");
-        assert!(!outbox.event(&message(1)));
+        assert!(!queues(&outbox, &message(1)));
         assert!(!outbox.reply(large(2)));
         let reply = || match outbox.pop() {
             Some(Item::Reply(frame)) => *frame,
@@ -372,7 +496,7 @@ mod tests {
 
     #[test]
     fn who_is_typing_is_forgotten_and_who_left_is_not() {
-        let outbox = Outbox::new(Encoding::Json, 0);
+        let outbox = Outbox::new(Encoding::Json, 0, None);
         outbox.word(ServerFrame::default());
         outbox.event(&say(1, Body::Typing(Typing::default())));
         assert!(!outbox.is_behind(ROOM));
@@ -388,7 +512,7 @@ mod tests {
 
     #[test]
     fn who_left_is_noted_once_and_too_many_are_a_fresh_start() {
-        let outbox = Outbox::new(Encoding::Json, 0);
+        let outbox = Outbox::new(Encoding::Json, 0, None);
         outbox.fall_behind(&ROOM.into(), place(1));
         let leave = |n: usize| {
             let left = vec![format!("m_{n}")];
@@ -413,7 +537,7 @@ mod tests {
         let outbox = small();
         let heads = (0..100).map(|n| Head { room: format!("room{n}"), epoch: "e".into(), seq: 1 }).collect();
         outbox.word(ServerFrame::event(Body::Heartbeat(Heartbeat { heads })));
-        assert!(!outbox.event(&message(1)), "the word is larger than the bound");
+        assert!(!queues(&outbox, &message(1)), "the word is larger than the bound");
         assert!(matches!(outbox.pop(), Some(Item::Word(_))));
         assert_eq!(outbox.lock().bytes, 0);
     }
@@ -422,10 +546,10 @@ mod tests {
     fn who_is_typing_makes_room_for_messages_and_never_the_other_way_round() {
         let outbox = small();
         let typing = || say(1, Body::Typing(Typing::default()));
-        assert!(outbox.event(&message(1)));
-        while outbox.event(&typing()) {}
-        assert!(outbox.event(&message(2)), "there is room again");
-        while outbox.event(&typing()) {}
+        assert!(queues(&outbox, &message(1)));
+        while queues(&outbox, &typing()) {}
+        assert!(queues(&outbox, &message(2)), "there is room again");
+        while queues(&outbox, &typing()) {}
         assert!(!outbox.is_behind(ROOM), "nothing was missed");
         let queued: Vec<_> = std::iter::from_fn(|| outbox.pop()).collect();
         let messages = |item: &&Item| matches!(item, Item::Event(event) if event.before().is_some());
@@ -443,10 +567,137 @@ mod tests {
 
     #[test]
     fn an_idle_outbox_holds_no_memory() {
-        let outbox = Outbox::new(Encoding::Json, 1 << 20);
-        (1..1000).for_each(|seq| assert!(outbox.event(&message(seq))));
+        let outbox = Outbox::new(Encoding::Json, 1 << 20, None);
+        (1..1000).for_each(|seq| assert!(queues(&outbox, &message(seq))));
         while outbox.pop().is_some() {}
         assert_eq!(outbox.lock().queue.capacity(), 0);
         assert_eq!(outbox.lock().bytes, 0);
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// An outbox with a wire, and the other end of it.
+    async fn wired() -> (Outbox, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (peer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (_, ours) = accepted.unwrap().0.into_split();
+        ours.writable().await.unwrap();
+        (Outbox::new(Encoding::Json, 1 << 20, Some(Wire::new(Arc::new(ours), Encoding::Json))), peer.unwrap())
+    }
+
+    /// The numbers of the messages whose frames `peer` reads, until there are `count`.
+    async fn read(peer: &mut TcpStream, count: usize) -> Vec<u32> {
+        let (mut bytes, mut seqs) = (BytesMut::new(), Vec::new());
+        while seqs.len() < count {
+            // All of them are longer than 125 bytes and shorter than 64 KiB.
+            if let [0x81, 0x7e, high, low, rest @ ..] = &bytes[..]
+                && let Some(payload) = rest.get(..u16::from_be_bytes([*high, *low]).into())
+            {
+                let frame: ServerFrame = serde_json::from_slice(payload).unwrap();
+                let Some(Body::Message(message)) = frame.body else { panic!("{frame:?}") };
+                seqs.push(message.seq);
+                let taken = 4 + payload.len();
+                bytes.advance(taken);
+            } else {
+                assert_ne!(peer.read_buf(&mut bytes).await.unwrap(), 0);
+            }
+        }
+        assert!(bytes.is_empty(), "no more than they");
+        seqs
+    }
+
+    #[tokio::test]
+    async fn events_that_wait_alone_are_due_once_and_written_at_once() {
+        let (outbox, mut peer) = wired().await;
+        assert_eq!(outbox.event(&message(1)), Queued::Due);
+        assert_eq!(outbox.event(&message(2)), Queued::Waiting);
+        let written = outbox.flush(&mut Vec::new());
+        assert_eq!(written.frames, 2);
+        assert_eq!(read(&mut peer, 2).await, [1, 2]);
+        assert!(outbox.pop().is_none());
+        assert_eq!(outbox.lock().bytes, 0);
+        assert_eq!(outbox.flush(&mut Vec::new()), Written::default());
+        assert_eq!(outbox.event(&message(3)), Queued::Due, "again");
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_a_reply_waits_for_the_task_that_writes_it() {
+        let (outbox, mut peer) = wired().await;
+        outbox.event(&message(1));
+        outbox.reply(ServerFrame::reply(7, Body::Heartbeat(Heartbeat::default())));
+        outbox.event(&message(2));
+        assert_eq!(outbox.flush(&mut Vec::new()).frames, 1);
+        assert_eq!(read(&mut peer, 1).await, [1]);
+        assert!(matches!(outbox.pop(), Some(Item::Reply(_))));
+        assert!(matches!(outbox.pop(), Some(Item::Event(_))));
+    }
+
+    #[tokio::test]
+    async fn nobody_writes_while_the_task_does_and_it_hears_of_what_came_meanwhile() {
+        let (outbox, mut peer) = wired().await;
+        outbox.event(&message(1));
+        let task = Arc::new(Woken::default());
+        outbox.listen(&Waker::from(task.clone()));
+        assert!(outbox.hold().is_empty(), "nothing was begun");
+        assert_eq!(outbox.flush(&mut Vec::new()), Written::default());
+        assert_eq!(outbox.event(&message(2)), Queued::Waiting, "it is not due");
+        assert!(!task.0.load(Ordering::Relaxed), "it looks again by itself");
+        outbox.release();
+        assert!(task.0.load(Ordering::Relaxed));
+        assert_eq!(outbox.event(&message(3)), Queued::Due);
+        outbox.flush(&mut Vec::new());
+        assert_eq!(read(&mut peer, 3).await, [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn what_a_full_socket_does_not_take_is_left_to_the_task_without_a_hole() {
+        let (outbox, mut peer) = wired().await;
+        let mut last = 0;
+        let unwritten = loop {
+            last += 1;
+            outbox.event(&message(last));
+            outbox.flush(&mut Vec::new());
+            let unwritten = outbox.lock().unwritten.clone();
+            if !unwritten.is_empty() {
+                break unwritten;
+            }
+        };
+        assert_eq!(outbox.event(&message(last + 1)), Queued::Waiting);
+        assert_eq!(outbox.flush(&mut Vec::new()), Written::default(), "it is the task's now");
+        assert_eq!(outbox.hold(), unwritten);
+        assert!(outbox.hold().is_empty(), "it is taken once");
+        // The task would write this.
+        let rest = async {
+            let (wire, mut rest) = (outbox.wire.as_ref().unwrap(), &unwritten[..]);
+            while !rest.is_empty() {
+                rest = &rest[wire.write(rest)..];
+                tokio::task::yield_now().await;
+            }
+        };
+        let all = usize::try_from(last).unwrap();
+        let ((), heard) = tokio::join!(rest, read(&mut peer, all));
+        assert_eq!(heard, (1..=last).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn who_is_behind_is_not_written_to_past_its_task() {
+        let (outbox, _peer) = wired().await;
+        outbox.event(&message(1));
+        outbox.fall_behind(&"attic".into(), place(1));
+        assert_eq!(outbox.event(&message(2)), Queued::Waiting);
+        assert_eq!(
+            outbox.flush(&mut Vec::new()),
+            Written::default(),
+            "its catch-up waits for an empty queue"
+        );
+        assert!(matches!(outbox.pop(), Some(Item::Event(_))));
     }
 }

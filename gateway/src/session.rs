@@ -26,6 +26,7 @@ use crate::{
     link::Link,
     meters::Meters,
     outbox::Outbox,
+    wire::Wire,
 };
 
 /// A session's entry in the hub and at the room service. Both forget it when this is dropped, however the session
@@ -61,8 +62,14 @@ pub(crate) struct Session {
 impl Session {
     /// A session that keeps its place `admitted` as long as it lives. What waits for it is counted as it is written in
     /// `encoding`.
+    #[allow(dead_code, reason = "for doors that are no WebSocket")]
     pub(crate) fn new(house: &House, admitted: Admitted, encoding: Encoding) -> Self {
-        let outbox = Arc::new(Outbox::new(encoding, house.settings.outbox_bytes));
+        Self::over(house, admitted, encoding, None)
+    }
+
+    /// Like [`Self::new`], of which the fan-out may write over `wire` what needs no task.
+    pub(crate) fn over(house: &House, admitted: Admitted, encoding: Encoding, wire: Option<Wire>) -> Self {
+        let outbox = Arc::new(Outbox::new(encoding, house.settings.outbox_bytes, wire));
         let number = house.hub.enter(outbox.clone());
         house.meters.sessions.increment(1);
         let (hub, link, meters) = (house.hub.clone(), house.link.clone(), house.meters.clone());
@@ -140,6 +147,16 @@ impl Session {
     /// Why the session is to end, if it is. `reader` is woken when there is more to hear.
     pub(crate) fn listen(&self, reader: &Waker) -> Option<Close> {
         self.outbox.listen(reader)
+    }
+
+    /// See [`Outbox::hold`].
+    pub(crate) fn hold(&self) -> Bytes {
+        self.outbox.hold()
+    }
+
+    /// See [`Outbox::release`].
+    pub(crate) fn release(&self) {
+        self.outbox.release();
     }
 
     /// What there is to write.

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use proto::{
     chat::v1::{
-        Error, Joined, Member, Message, Position, Presence, Sent, client_frame::Body as Said,
+        Error, HistoryPage, Joined, Member, Message, Position, Presence, Sent, client_frame::Body as Said,
         server_frame::Body,
     },
     edge::v1::SessionGone,
 };
 use serde_json::json;
+use tokio_tungstenite::tungstenite::{
+    self,
+    protocol::{CloseFrame, frame::coding::CloseCode},
+};
 
 use crate::world::{Browser, Link, World, joined, message, place};
 
@@ -186,12 +190,7 @@ async fn a_catch_up_that_is_refused_for_now_is_asked_for_again() {
 #[tokio::test]
 async fn what_the_kernel_holds_for_a_slow_reader_is_little() {
     let (world, mut link) = World::ready(|settings| settings.outbox_bytes = 100_000).await;
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    // What its own side takes in unread is not the gateway's.
-    socket.set_recv_buffer_size(4096).unwrap();
-    let tcp = socket.connect(world.address).await.unwrap();
-    let browser = world.browser_on(tcp, &[]).await.expect("a browser is let in");
-    let (mut deaf, _) = world.enter(browser, &mut link, "lobby", 0).await;
+    let (mut deaf, _) = narrow(&world, &mut link).await;
     let (mut ada, _) = world.member(&mut link, "attic", 0).await;
     for seq in 1..=1000 {
         link.event("lobby", Body::Message(long(seq))).await;
@@ -229,4 +228,55 @@ async fn a_slow_reader_still_gets_the_reply_to_what_it_says() {
             return;
         }
     }
+}
+
+/// A member of the lobby whose own side takes in little unread, so that it is the gateway that keeps the rest.
+async fn narrow(world: &World, link: &mut Link) -> (Browser, u64) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let tcp = socket.connect(world.address).await.unwrap();
+    let browser = world.browser_on(tcp, &[]).await.expect("a browser is let in");
+    world.enter(browser, link, "lobby", 0).await
+}
+
+#[tokio::test]
+async fn a_goodbye_is_answered_between_two_frames_though_one_was_half_written() {
+    let (world, mut link) = World::ready(|_| {}).await;
+    let (mut deaf, session) = narrow(&world, &mut link).await;
+    for seq in 1..=100 {
+        link.event("lobby", Body::Message(long(seq))).await;
+    }
+    let goodbye = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+    deaf.send(tungstenite::Message::Close(Some(goodbye))).await;
+    assert_eq!(link.gone().await, SessionGone { session, left: true });
+    // Were the answer within a frame, this would not be read as one.
+    assert_eq!(deaf.closed().await.0, 1000);
+}
+
+#[tokio::test]
+async fn a_ping_comes_between_the_parts_of_a_long_frame() {
+    let (world, mut link) = World::ready(|settings| {
+        settings.heartbeat = Duration::from_millis(300);
+        settings.heartbeat_grace = Duration::from_mins(1);
+    })
+    .await;
+    let (mut deaf, session) = narrow(&world, &mut link).await;
+    deaf.say(json!({ "id": 3, "history": { "room": "lobby" } })).await;
+    let (_, asked) = link.frame().await;
+    let page = HistoryPage { messages: (1..=200).map(long).collect(), ..HistoryPage::default() };
+    link.reply(session, asked.id, Body::History(page)).await;
+    // Its heartbeat was due before the second of someone who came later.
+    let (mut ada, _) = world.guest(&mut link).await;
+    for _ in 0..2 {
+        while ada.hear().await.get("heartbeat").is_none() {}
+    }
+    let mut pinged = false;
+    loop {
+        match futures_util::StreamExt::next(&mut deaf.socket).await.unwrap().unwrap() {
+            tungstenite::Message::Ping(_) => pinged = true,
+            tungstenite::Message::Text(text) if text.contains(r#""history""#) => break,
+            _ => {}
+        }
+    }
+    assert!(pinged, "before the frame was whole");
 }
