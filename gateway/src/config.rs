@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::Parser;
+use clap::{ArgAction, Parser, builder::BoolishValueParser};
 use http::Uri;
 use runtime::{
     settings::duration,
@@ -126,6 +126,28 @@ pub struct Settings {
     #[arg(long, env = "PARLOR_GATEWAY_LINK_QUEUE_BYTES", default_value_t = 16 * 1024 * 1024)]
     pub link_queue_bytes: u32,
 
+    /// Whether the clients of the 2017 sample are served, by Socket.IO at `/socket.io/`: `true` or `false`. On by
+    /// default, since it takes nothing until somebody comes; a chat without such clients has one door less to watch.
+    #[arg(long, env = "PARLOR_GATEWAY_SOCKETIO", default_value_t = true, action = ArgAction::Set,
+          value_parser = BoolishValueParser::new())]
+    pub socketio: bool,
+
+    /// Packets that a Socket.IO connection may hold for its client, beside the outbox of its session. Enough for one
+    /// write or one answer to a poll. When it is full, the rest waits in the outbox. At least 4.
+    #[arg(long, env = "PARLOR_GATEWAY_SOCKETIO_PACKETS", default_value_t = 32, value_parser = socketio_packets)]
+    pub socketio_packets: usize,
+
+    /// Bytes that may wait of what one Socket.IO client said. Several frames of the largest size, and more messages than
+    /// anybody types while a room service is replaced. When it is full, events are refused with `RATE_LIMITED` if they
+    /// ask for an answer, else dropped: these clients cannot be told to wait.
+    #[arg(long, env = "PARLOR_GATEWAY_SOCKETIO_INBOX_BYTES", default_value_t = 256 * 1024)]
+    pub socketio_inbox_bytes: usize,
+
+    /// How long what a Socket.IO client says is said again while it is refused for now, like `30s`: these clients do not
+    /// try again themselves. Longer than a room service or Redis takes to be replaced.
+    #[arg(long, env = "PARLOR_GATEWAY_SOCKETIO_PATIENCE", default_value = "30s", value_parser = duration)]
+    pub socketio_patience: Duration,
+
     /// How often the room service is pinged over the Link, and how long its answer may take, like `2500ms`. One that
     /// vanished without a word is noticed after twice this, which leaves time to dial two others within the ten seconds
     /// in which everything heals.
@@ -192,6 +214,14 @@ fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(0) => Err("it is at least 1".to_owned()),
         Ok(count) => Ok(count),
         Err(error) => Err(format!("{error}")),
+    }
+}
+
+fn socketio_packets(text: &str) -> Result<usize, String> {
+    match at_least_one(text)? {
+        // A greeting, a history and a ping at once.
+        packets if packets < 4 => Err("it is at least 4".to_owned()),
+        packets => Ok(packets),
     }
 }
 

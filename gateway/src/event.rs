@@ -29,7 +29,6 @@ impl Event {
     }
 
     /// What was said.
-    #[allow(dead_code, reason = "for doors that are no WebSocket")]
     pub(crate) fn frame(&self) -> &ServerFrame {
         &self.frame
     }

@@ -61,7 +61,6 @@ pub(crate) enum Said {
 
 impl Said {
     /// The frame itself.
-    #[allow(dead_code, reason = "for doors that are no WebSocket")]
     pub(crate) fn frame(&self) -> &ServerFrame {
         match self {
             Self::Event(event) => event.frame(),
@@ -111,7 +110,6 @@ impl Exchange {
     }
 
     /// Takes a frame of the client's.
-    #[allow(dead_code, reason = "for doors that are no WebSocket")]
     pub(crate) fn say(&mut self, frame: ClientFrame) {
         self.meters.frames_in.increment(1);
         self.pass_up(frame);

@@ -90,7 +90,8 @@ pub(crate) fn internal(id: u32) -> ServerFrame {
     refusal(id, "INTERNAL", "The reply could not be written.", false)
 }
 
-fn refusal(id: u32, code: &str, message: impl Into<String>, retryable: bool) -> ServerFrame {
+/// The answer to a frame that the gateway itself refuses.
+pub(crate) fn refusal(id: u32, code: &str, message: impl Into<String>, retryable: bool) -> ServerFrame {
     let error = Error { code: code.to_owned(), message: message.into(), retryable, retry_after_ms: 0 };
     ServerFrame::reply(id, Body::Error(error))
 }

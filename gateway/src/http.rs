@@ -37,6 +37,7 @@ use crate::{
     frame::Encoding,
     session::Session,
     socket::{self, Socket},
+    socketio,
 };
 
 /// What the web client's pages may do: load what this host serves, and talk to it.
@@ -68,11 +69,13 @@ pub(crate) fn routes(house: Arc<House>) -> Router {
     let always = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
+    let old_clients = if house.settings.socketio { socketio::routes(&house) } else { Router::new() };
     Router::new()
         .route("/ws", get(open_session))
         .route("/avatars/{file}", get(picture))
         .route("/livez", get(probe))
         .route("/readyz", get(probe))
+        .merge(old_clients)
         .merge(web_client(&house.settings.web_root))
         .layer(always(CONTENT_SECURITY_POLICY, PAGE_POLICY))
         .layer(always(X_CONTENT_TYPE_OPTIONS, "nosniff"))

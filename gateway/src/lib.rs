@@ -30,6 +30,7 @@ pub mod origin;
 mod outbox;
 mod session;
 mod socket;
+mod socketio;
 mod stream;
 mod wire;
 
@@ -108,12 +109,14 @@ impl Gateway {
         let ending = CancellationToken::new();
         own.spawn("listener", {
             let routes = http::routes(house.clone());
-            let Settings { max_connections, head_timeout, .. } = *house.settings;
+            let Settings { max_connections, head_timeout, heartbeat, heartbeat_grace, .. } = *house.settings;
             listener::listen(
                 listener,
                 routes,
                 max_connections,
                 head_timeout,
+                // Later than a session is found silent, whose end has words.
+                heartbeat + 2 * heartbeat_grace,
                 own.clone(),
                 own.stopping().clone(),
             )

@@ -34,12 +34,14 @@ const MAX_UNSENT: u32 = 128 * 1024;
 /// Between two tries to accept when the process has no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` on at most `max_connections` connections, until `ending`.
+/// Serves `router` on at most `max_connections` connections, until `ending`. A peer that takes nothing of what is
+/// written to it is cut off after `stall`, where the kernel can.
 pub(crate) async fn listen(
     listener: TcpListener,
     router: Router,
     max_connections: usize,
     head_timeout: Duration,
+    stall: Duration,
     tasks: Tasks,
     ending: CancellationToken,
 ) {
@@ -64,18 +66,25 @@ pub(crate) async fn listen(
                 continue;
             }
         };
-        tune(&socket);
+        tune(&socket, stall);
         let caller = Caller { peer: peer.ip(), _place: Arc::new(place) };
         tasks.spawn("connection", serve(http.clone(), socket, router.clone(), caller, ending.clone()));
     }
 }
 
 /// Has the kernel hold back nothing of ours, and hold little. A socket that refuses is gone already.
-fn tune(socket: &TcpStream) {
+fn tune(socket: &TcpStream, stall: Duration) {
     // Frames are small and flushed when they should go.
     let _ = socket.set_nodelay(true);
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = socket2::SockRef::from(socket).set_tcp_notsent_lowat(MAX_UNSENT);
+    {
+        let socket = socket2::SockRef::from(socket);
+        let _ = socket.set_tcp_notsent_lowat(MAX_UNSENT);
+        // Not all who write have a clock for a peer that does not read: a download has none.
+        let _ = socket.set_tcp_user_timeout(Some(stall));
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = stall;
 }
 
 async fn serve(

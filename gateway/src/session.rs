@@ -88,7 +88,6 @@ impl Session {
     }
 
     /// Says one frame of the client's. Its answer will be heard.
-    #[allow(dead_code, reason = "for doors that are no WebSocket")]
     pub(crate) fn say(&mut self, frame: ClientFrame) {
         self.exchange.say(frame);
     }
@@ -106,7 +105,6 @@ impl Session {
     /// The next thing that the client is to hear, or why the session ends. Whoever stops waiting loses nothing.
     ///
     /// Call it when the client has taken what came before: what it does not take waits here, within the outbox's bound.
-    #[allow(dead_code, reason = "for doors that are no WebSocket")]
     pub(crate) async fn hear(&mut self) -> Result<Said, Close> {
         let mut alarm = pin!(sleep_until(self.next_alarm(true)));
         poll_fn(|cx| self.poll_hear(cx, alarm.as_mut())).await

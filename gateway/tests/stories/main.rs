@@ -10,6 +10,7 @@ mod frames;
 mod link;
 mod process;
 mod slow;
+mod socketio;
 mod upgrades;
 mod web;
 mod world;

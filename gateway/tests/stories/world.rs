@@ -297,10 +297,7 @@ impl World {
         tcp.write_all(head.as_bytes()).await.unwrap();
         let mut bytes = Vec::new();
         soon("answer", tcp.read_to_end(&mut bytes)).await.unwrap();
-        let split = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
-        let head = String::from_utf8(bytes[..split].to_vec()).unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head: head.to_ascii_lowercase(), body: bytes[split + 4..].to_vec() }
+        Answer::of(&bytes)
     }
 }
 
@@ -312,6 +309,14 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// The answer that was written as these bytes.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let split = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8(bytes[..split].to_vec()).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Self { status, head: head.to_ascii_lowercase(), body: bytes[split + 4..].to_vec() }
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }

@@ -1,0 +1,244 @@
+//! The door for the clients of the 2017 sample: Socket.IO at `/socket.io/`, over WebSockets and over polling, for
+//! clients 2.x and 4.x.
+//!
+//! The library carries texts (Engine.IO: transports, upgrades, pings). What a text is, is `packet.rs`; what it says in
+//! the sample's five events, `telling.rs`; what a client said waits in `inbox.rs`; and `client.rs` is one connection: an
+//! ordinary guest in the room `lobby`, under the rules, the limits and the drain that all sessions have.
+//!
+//! **Why Engine.IO, and not the Socket.IO library on top of it:** that one starts a task for each event, so that two
+//! quick messages may change places; it cannot close one connection so that its client comes back; and it fills a slow
+//! reader's buffer to the brim, where the next ping finds no place and ends the connection.
+
+mod client;
+mod inbox;
+mod packet;
+mod telling;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use axum::{
+    Extension, Json, Router,
+    body::Body,
+    extract::State,
+    response::{IntoResponse as _, Response},
+    routing::any,
+};
+use bytes::Bytes;
+use engineioxide::{
+    DisconnectReason, Str, config::EngineIoConfig, handler::EngineIoHandler, service::EngineIoService,
+};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_KEY},
+    request::Parts,
+};
+use serde_json::json;
+use tokio::sync::mpsc::error::TrySendError;
+use tower::ServiceExt as _;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::{
+    House,
+    admission::Admitted,
+    entrance::{self, Refused},
+    http::Caller,
+    origin, socket,
+};
+use client::Client;
+use inbox::Inbox;
+
+/// What the library reads of a WebSocket at once, in bytes. Old clients say little, and it is kept for each.
+const READ_BUFFER: usize = 2048;
+
+type Engine = EngineIoService<Door>;
+/// A connection, as the library has it.
+type Wire = engineioxide::Socket<Seat>;
+
+/// The door's routes.
+pub(crate) fn routes(house: &Arc<House>) -> Router<Arc<House>> {
+    let settings = &house.settings;
+    let config = EngineIoConfig::builder()
+        .req_path("/socket.io")
+        .ping_interval(settings.heartbeat)
+        .ping_timeout(settings.heartbeat_grace)
+        .upgrade_timeout(settings.heartbeat_grace)
+        .max_buffer_size(settings.socketio_packets)
+        .max_payload(settings.max_frame_bytes as u64)
+        .ws_max_message_size(settings.max_frame_bytes)
+        .ws_max_frame_size(settings.max_frame_bytes)
+        .ws_read_buffer_size(READ_BUFFER)
+        .build();
+    let engine = EngineIoService::with_config(Arc::new(Door { house: house.clone() }), config);
+    // A page from elsewhere polls by requests to another origin, with cookies if its client is an old one.
+    let origins = settings.allowed_origins.clone();
+    let pages = AllowOrigin::predicate(move |origin: &HeaderValue, parts: &Parts| {
+        origin::allowed(origins.as_ref(), origin.to_str().ok(), text(&parts.headers, HOST))
+    });
+    let cors = CorsLayer::new()
+        .allow_origin(pages)
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([CONTENT_TYPE]);
+    Router::new()
+        .route("/socket.io/", any(serve))
+        .route("/socket.io", any(serve))
+        .layer(Extension(engine))
+        .layer(cors)
+}
+
+/// Lets a request in to the library, and one that opens a connection only if there is a place for it.
+async fn serve(
+    State(house): State<Arc<House>>,
+    Extension(engine): Extension<Engine>,
+    Extension(caller): Extension<Caller>,
+    request: Request<Body>,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let headers = std::mem::take(&mut parts.headers);
+    if let Err(refused) = entrance::check_origin(&house, &headers) {
+        return refuse(&refused);
+    }
+    let query = parts.uri.query().unwrap_or_default();
+    if has(query, "transport=websocket")
+        && let Err((status, words)) = socket::handshake(&headers, None)
+    {
+        return answer(status, words);
+    }
+    // Whether it does open one is the library's to find: a connection without a ticket is closed at once.
+    if !query.split('&').any(|pair| pair.starts_with("sid=")) {
+        match entrance::enter(&house, &caller, &headers) {
+            Ok(admitted) => parts.extensions.insert(Ticket::new(admitted, pictures(&headers))),
+            Err(refused) => return refuse(&refused),
+        };
+    }
+    // A connection keeps its first request, so of the headers it gets those that it needs.
+    for name in [CONTENT_TYPE, SEC_WEBSOCKET_KEY] {
+        if let Some(value) = headers.get(&name) {
+            parts.headers.insert(name, value.clone());
+        }
+    }
+    let is_post = parts.method == Method::POST;
+    let answered = engine.oneshot(Request::from_parts(parts, body));
+    let answered = if is_post {
+        // Whoever dribbles a body would hold a connection.
+        tokio::time::timeout(house.settings.heartbeat_grace, answered).await
+    } else {
+        Ok(answered.await)
+    };
+    match answered {
+        Ok(Ok(response)) => ([(CACHE_CONTROL, "no-store")], response.map(Body::new)).into_response(),
+        Err(_) => answer(StatusCode::REQUEST_TIMEOUT, "The body took too long."),
+    }
+}
+
+fn has(query: &str, pair: &str) -> bool {
+    query.split('&').any(|other| other == pair)
+}
+
+fn text(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// What goes before the paths of pictures. A page from elsewhere would look for them at its own host.
+fn pictures(headers: &HeaderMap) -> String {
+    let (page, host) = (text(headers, ORIGIN), text(headers, HOST));
+    match (page.and_then(|page| page.split_once("://")), host) {
+        (Some((_, page)), Some(host)) if !page.eq_ignore_ascii_case(host) => format!("//{host}"),
+        _ => String::new(),
+    }
+}
+
+fn refuse(refused: &Refused) -> Response {
+    metrics::counter!("parlor_gateway_refused_upgrades_total", "reason" => refused.label()).increment(1);
+    let mut response = answer(refused.status(), &refused.words());
+    if !matches!(refused, Refused::Origin) {
+        // In seconds, and not the same for all, so that they do not come back as one.
+        let wait = HeaderValue::from(rand::random_range(1..=5_u16));
+        response.headers_mut().insert(RETRY_AFTER, wait);
+    }
+    response
+}
+
+fn answer(status: StatusCode, words: &str) -> Response {
+    // In the words of Engine.IO, which has but one number for all that is not its own affair.
+    (status, Json(json!({ "code": 4, "message": words }))).into_response()
+}
+
+/// What makes a client of each connection that the library opens.
+struct Door {
+    house: Arc<House>,
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Door")
+    }
+}
+
+/// What a connection has of ours: nothing, until it is let in.
+#[derive(Default)]
+struct Seat(OnceLock<Inbox>);
+
+/// A place for one connection, on its way through the library.
+#[derive(Clone)]
+struct Ticket(Arc<Mutex<Option<(Admitted, String)>>>);
+
+impl Ticket {
+    fn new(admitted: Admitted, pictures: String) -> Self {
+        Self(Arc::new(Mutex::new(Some((admitted, pictures)))))
+    }
+
+    fn take(&self) -> Option<(Admitted, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl EngineIoHandler for Door {
+    type Data = Seat;
+
+    fn on_connect(self: Arc<Self>, wire: Arc<Wire>) {
+        let Some((admitted, pictures)) = wire.req_parts.extensions.get().and_then(Ticket::take) else {
+            wire.close(DisconnectReason::ClosingServer);
+            return;
+        };
+        let (inbox, mail) = Inbox::new(self.house.settings.socketio_inbox_bytes);
+        if wire.data.0.set(inbox).is_err() {
+            return;
+        }
+        let client = Client::new(&self.house, admitted, wire, mail, pictures);
+        self.house.tasks.spawn("socket.io client", Box::pin(client.run()));
+    }
+
+    fn on_disconnect(&self, wire: Arc<Wire>, _: DisconnectReason) {
+        if let Some(inbox) = wire.data.0.get() {
+            inbox.close();
+        }
+    }
+
+    fn on_message(self: &Arc<Self>, text: Str, wire: Arc<Wire>) {
+        if let Some(inbox) = wire.data.0.get() {
+            inbox.take(&text, &wire);
+        }
+    }
+
+    /// Attachments. The event that they belong to is refused without them.
+    fn on_binary(self: &Arc<Self>, _: Bytes, _: Arc<Wire>) {}
+}
+
+/// Puts a text into the connection's buffer, or gives it back. One place stays free: a ping or a goodbye that finds none
+/// would end the connection. Who has hung up takes everything.
+fn emit(wire: &Wire, text: String) -> Result<(), String> {
+    let permit = match wire.reserve() {
+        Ok(permit) => permit,
+        Err(TrySendError::Full(())) => return Err(text),
+        Err(TrySendError::Closed(())) => return Ok(()),
+    };
+    if matches!(wire.reserve(), Err(TrySendError::Full(()))) {
+        return Err(text);
+    }
+    permit.emit(text.into());
+    Ok(())
+}
