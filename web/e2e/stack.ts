@@ -52,6 +52,11 @@ export class Stack {
   readonly balanced = { url: '', order: [0, 1] }
   private balancer: Server | undefined
   private readonly folder = mkdtempSync(join(tmpdir(), 'parlor-'))
+  private readonly gatewayFlags: string[]
+
+  constructor(...gatewayFlags: string[]) {
+    this.gatewayFlags = gatewayFlags
+  }
 
   async start(): Promise<this> {
     const redis = await freePort()
@@ -69,7 +74,8 @@ export class Stack {
       const gateway = new Part(
         join(programs, 'gateway'),
         ['--listen', `127.0.0.1:${browsers}`, '--admin-listen', `127.0.0.1:${gatewayAdmin}`]
-          .concat(['--room-service', `http://127.0.0.1:${door}`, '--web-root', resolve('dist'), '--drain', '10s']),
+          .concat(['--room-service', `http://127.0.0.1:${door}`, '--web-root', resolve('dist'), '--drain', '10s'])
+          .concat(this.gatewayFlags),
         `http://127.0.0.1:${gatewayAdmin}/readyz`,
       )
       await roomService.start()
