@@ -1,38 +1,38 @@
-//! A browser without a screen: speaks frames over a WebSocket.
+//! A browser without a screen, or a bot: speaks frames through one of the doors.
 
 use std::collections::VecDeque;
 
-use futures_util::{SinkExt as _, StreamExt as _};
 use proto::chat::v1::{
-    ClientFrame, HelloRequest, JoinRequest, Joined, Message, Position, SendRequest, Sent, ServerFrame,
-    Welcome, client_frame::Body as Ask, server_frame::Body as Heard,
+    ClientFrame, HelloRequest, JoinRequest, Joined, Message, Position, SendRequest, Sent, Welcome,
+    client_frame::Body as Ask, server_frame::Body as Heard,
 };
-use tokio::{net::TcpStream, time::timeout};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite};
 
-use crate::{PATIENCE, eventually};
+use crate::{
+    PATIENCE,
+    door::{Door, Line},
+    eventually,
+};
 
 /// One connection.
 #[derive(Debug)]
 pub struct Browser {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    line: Line,
     last_id: u32,
     /// Events that came while a reply was waited for.
     events: VecDeque<Heard>,
 }
 
 impl Browser {
-    /// Connects to the gateway at `address` (host and port), as soon as it takes sessions.
-    pub async fn connect(address: &str) -> Self {
-        let url = format!("ws://{address}/ws");
-        let socket =
-            eventually("the gateway takes a session", async || connect_async(&url).await.ok()).await.0;
-        Self { socket, last_id: 0, events: VecDeque::new() }
+    /// Connects by `door` (host and port of a gateway, for JSON), as soon as somebody is let in there.
+    pub async fn connect(door: impl Into<Door>) -> Self {
+        let door = door.into();
+        let line = eventually("somebody is let in", async || Line::open(&door).await).await;
+        Self { line, last_id: 0, events: VecDeque::new() }
     }
 
     /// Connects and says hello as a new guest.
-    pub async fn guest(address: &str) -> (Self, Welcome) {
-        let mut browser = Self::connect(address).await;
+    pub async fn guest(door: impl Into<Door>) -> (Self, Welcome) {
+        let mut browser = Self::connect(door).await;
         let welcome = browser.hello("").await;
         (browser, welcome)
     }
@@ -79,9 +79,13 @@ impl Browser {
 
     /// Sends a frame and waits for the reply that bears its id.
     pub async fn ask(&mut self, body: Ask) -> Heard {
-        self.last_id += 1;
-        let frame = ClientFrame { id: self.last_id, body: Some(body) };
-        self.say(&serde_json::to_string(&frame).expect("a frame has a JSON form")).await;
+        self.say_next(Some(body)).await;
+        self.reply_to(self.last_id).await
+    }
+
+    /// Sends a frame that asks for nothing, and waits for the reply.
+    pub async fn ask_nothing(&mut self) -> Heard {
+        self.say_next(None).await;
         self.reply_to(self.last_id).await
     }
 
@@ -89,9 +93,7 @@ impl Browser {
     pub async fn ask_all(&mut self, bodies: impl IntoIterator<Item = Ask>) -> Vec<Heard> {
         let first = self.last_id + 1;
         for body in bodies {
-            self.last_id += 1;
-            let frame = ClientFrame { id: self.last_id, body: Some(body) };
-            self.say(&serde_json::to_string(&frame).expect("a frame has a JSON form")).await;
+            self.say_next(Some(body)).await;
         }
         let mut replies = Vec::new();
         for id in first..=self.last_id {
@@ -100,15 +102,20 @@ impl Browser {
         replies
     }
 
-    /// Sends a text as it is.
-    pub async fn say(&mut self, text: &str) {
-        self.socket.send(tungstenite::Message::text(text)).await.expect("the connection stands");
+    async fn say_next(&mut self, body: Option<Ask>) {
+        self.last_id += 1;
+        self.line.say(ClientFrame { id: self.last_id, body }).await;
+    }
+
+    /// Sends a WebSocket frame as it is. Not for gRPC, which carries nothing else than frames.
+    pub async fn say(&mut self, bytes: impl Into<Vec<u8>>) {
+        self.line.say_bytes(bytes.into()).await;
     }
 
     /// Waits for the frame with that id (0: an error to what could not be read).
     pub async fn reply_to(&mut self, id: u32) -> Heard {
         loop {
-            let frame = self.next_frame().await;
+            let frame = self.line.hear().await;
             let body = frame.body.expect("a body that we know");
             if frame.id == id && (id > 0 || matches!(body, Heard::Error(_))) {
                 return body;
@@ -123,7 +130,7 @@ impl Browser {
         if let Some(event) = self.events.pop_front() {
             return event;
         }
-        let frame = self.next_frame().await;
+        let frame = self.line.hear().await;
         assert_eq!(frame.id, 0, "an event has no id: {frame:?}");
         frame.body.expect("a body that we know")
     }
@@ -146,25 +153,8 @@ impl Browser {
         .await
     }
 
-    /// Closes with 1000 and waits for the answer.
-    pub async fn close(mut self) {
-        let code = tungstenite::protocol::frame::coding::CloseCode::Normal;
-        let close = tungstenite::protocol::CloseFrame { code, reason: "".into() };
-        // The gateway may have closed first.
-        let _ = self.socket.close(Some(close)).await;
-        while let Ok(Some(Ok(_))) = timeout(PATIENCE, self.socket.next()).await {}
-    }
-
-    async fn next_frame(&mut self) -> ServerFrame {
-        loop {
-            let next = timeout(PATIENCE, self.socket.next()).await.expect("a frame within our patience");
-            match next.expect("the connection stays open").expect("the connection stands") {
-                tungstenite::Message::Text(text) => {
-                    return serde_json::from_str(&text).expect("a server frame");
-                }
-                tungstenite::Message::Close(close) => panic!("the gateway closed: {close:?}"),
-                _ => {}
-            }
-        }
+    /// Says goodbye (over a WebSocket with 1000) and waits for the answer.
+    pub async fn close(self) {
+        self.line.close().await;
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 
 mod browser;
+mod door;
 mod program;
 mod proxy;
 mod redis;
@@ -11,6 +12,7 @@ mod redis_sentinel;
 use std::{collections::BTreeSet, net::TcpListener, sync::Mutex, time::Duration};
 
 pub use browser::Browser;
+pub use door::{Door, Speech};
 pub use program::{Program, http_get};
 pub use proxy::Proxy;
 pub use redis::{Authority, RedisServer};

@@ -1,4 +1,4 @@
-//! Stories about Parlor, each told in two worlds.
+//! Stories about Parlor, each told in two worlds; those about frames by every door.
 #![allow(clippy::unwrap_used)]
 
 mod bots;
@@ -24,3 +24,28 @@ macro_rules! stories {
     };
 }
 pub(crate) use stories;
+
+/// What frames promise is promised by every door, in every encoding: each story becomes six tests.
+macro_rules! conformance {
+    ($($story:ident)*) => { $(
+        mod $story {
+            use testkit::Speech::{Grpc, Json, Protobuf};
+
+            use crate::world::World;
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn json_in_one_process() { super::$story(World::small().await.spoken_to(Json)).await; }
+            #[tokio::test(flavor = "multi_thread")]
+            async fn protobuf_in_one_process() { super::$story(World::small().await.spoken_to(Protobuf)).await; }
+            #[tokio::test(flavor = "multi_thread")]
+            async fn grpc_in_one_process() { super::$story(World::small().await.spoken_to(Grpc)).await; }
+            #[tokio::test(flavor = "multi_thread")]
+            async fn json_across_tiers() { super::$story(World::large().await.spoken_to(Json)).await; }
+            #[tokio::test(flavor = "multi_thread")]
+            async fn protobuf_across_tiers() { super::$story(World::large().await.spoken_to(Protobuf)).await; }
+            #[tokio::test(flavor = "multi_thread")]
+            async fn grpc_across_tiers() { super::$story(World::large().await.spoken_to(Grpc)).await; }
+        }
+    )* }
+}
+pub(crate) use conformance;

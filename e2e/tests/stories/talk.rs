@@ -1,28 +1,33 @@
 //! People come, talk, go and come back.
 
 use proto::chat::v1::{
-    HistoryRequest, LeaveRequest, MembersRequest, Message, Position, TypingRequest,
-    client_frame::Body as Ask, server_frame::Body as Heard,
+    HistoryRequest, LeaveRequest, MembersRequest, Message, Position, RefreshRequest, SendRequest,
+    TypingRequest, client_frame::Body as Ask, server_frame::Body as Heard,
 };
 use testkit::Browser;
 
 use crate::world::World;
 
 crate::stories! {
+    a_long_absence_is_told_in_parts_and_harms_nobody
+}
+
+crate::conformance! {
     a_message_reaches_everyone_once_and_in_order
     who_comes_and_goes_is_seen
     two_tabs_are_one_member_and_a_reload_makes_no_noise
     coming_back_brings_what_was_missed_and_nothing_else
-    a_long_absence_is_told_in_parts_and_harms_nobody
     a_repeated_send_through_another_gateway_is_one_message
     history_pages_to_the_beginning
     a_member_who_writes_is_seen_writing
     a_page_of_members_follows_the_last
+    a_token_is_renewed_for_its_own_member_only
+    who_left_a_room_neither_hears_it_nor_speaks_in_it
 }
 
 async fn a_message_reaches_everyone_once_and_in_order(world: World) {
-    let (mut ada, _) = Browser::guest(world.here()).await;
-    let (mut bob, _) = Browser::guest(world.there()).await;
+    let (mut ada, _) = Browser::guest(world.door()).await;
+    let (mut bob, _) = Browser::guest(world.other_door()).await;
     ada.join("lobby", None).await;
     bob.join("lobby", None).await;
     let mut sent = Vec::new();
@@ -42,11 +47,11 @@ async fn a_message_reaches_everyone_once_and_in_order(world: World) {
 }
 
 async fn who_comes_and_goes_is_seen(world: World) {
-    let (mut ada, ada_is) = Browser::guest(world.here()).await;
+    let (mut ada, ada_is) = Browser::guest(world.door()).await;
     let joined = ada.join("lobby", None).await;
     assert_eq!(joined.members, [ada_is.member.clone().unwrap()]);
 
-    let (mut bob, bob_is) = Browser::guest(world.there()).await;
+    let (mut bob, bob_is) = Browser::guest(world.other_door()).await;
     let joined = bob.join("lobby", None).await;
     assert_eq!(joined.member_count, 2);
     let bob_is = bob_is.member.unwrap();
@@ -62,9 +67,9 @@ async fn who_comes_and_goes_is_seen(world: World) {
     bob.join("lobby", None).await;
     assert_eq!(presence(&mut ada).await.joined, vec![bob_is.clone()]);
     bob.close().await;
-    assert_eq!(presence(&mut ada).await.left, vec![bob_is.id.clone()], "a goodbye is heard at once");
+    assert_eq!(presence(&mut ada).await.left, vec![bob_is.id.clone()], "a goodbye is heard");
 
-    let (mut lost, lost_is) = Browser::guest(world.there()).await;
+    let (mut lost, lost_is) = Browser::guest(world.other_door()).await;
     lost.join("lobby", None).await;
     presence(&mut ada).await;
     drop(lost);
@@ -77,20 +82,20 @@ async fn who_comes_and_goes_is_seen(world: World) {
 }
 
 async fn two_tabs_are_one_member_and_a_reload_makes_no_noise(world: World) {
-    let (mut watcher, _) = Browser::guest(world.here()).await;
+    let (mut watcher, _) = Browser::guest(world.door()).await;
     watcher.join("lobby", None).await;
-    let (mut tab1, welcome) = Browser::guest(world.here()).await;
+    let (mut tab1, welcome) = Browser::guest(world.door()).await;
     tab1.join("lobby", None).await;
     assert_eq!(presence(&mut watcher).await.member_count, 2);
 
-    let mut tab2 = Browser::connect(world.there()).await;
+    let mut tab2 = Browser::connect(world.other_door()).await;
     let again = tab2.hello(&welcome.token).await;
     assert_eq!(again.member, welcome.member);
     assert_ne!(again.session, welcome.session);
     assert_eq!(tab2.join("lobby", None).await.member_count, 2);
     // A lost tab, a reloaded tab, a closed tab: the member is still there.
     drop(tab1);
-    let mut reloaded = Browser::connect(world.here()).await;
+    let mut reloaded = Browser::connect(world.door()).await;
     reloaded.hello(&welcome.token).await;
     reloaded.join("lobby", None).await;
     tab2.close().await;
@@ -108,8 +113,8 @@ async fn two_tabs_are_one_member_and_a_reload_makes_no_noise(world: World) {
 }
 
 async fn coming_back_brings_what_was_missed_and_nothing_else(world: World) {
-    let (mut ada, welcome) = Browser::guest(world.here()).await;
-    let (mut bob, _) = Browser::guest(world.there()).await;
+    let (mut ada, welcome) = Browser::guest(world.door()).await;
+    let (mut bob, _) = Browser::guest(world.other_door()).await;
     ada.join("lobby", None).await;
     bob.join("lobby", None).await;
     bob.send("lobby", "b0", "seen").await;
@@ -118,7 +123,7 @@ async fn coming_back_brings_what_was_missed_and_nothing_else(world: World) {
     for n in 1..=3 {
         bob.send("lobby", &format!("b{n}"), "missed").await;
     }
-    let mut ada = Browser::connect(world.there()).await;
+    let mut ada = Browser::connect(world.other_door()).await;
     ada.hello(&welcome.token).await;
     let joined = ada.join("lobby", Some(position(&seen))).await;
     assert!(joined.resumed);
@@ -164,10 +169,10 @@ async fn a_long_absence_is_told_in_parts_and_harms_nobody(world: World) {
 }
 
 async fn a_repeated_send_through_another_gateway_is_one_message(world: World) {
-    let (mut here, welcome) = Browser::guest(world.here()).await;
+    let (mut here, welcome) = Browser::guest(world.door()).await;
     here.join("lobby", None).await;
     let first = here.send("lobby", "c1", "once").await;
-    let mut there = Browser::connect(world.there()).await;
+    let mut there = Browser::connect(world.other_door()).await;
     there.hello(&welcome.token).await;
     there.join("lobby", None).await;
     assert_eq!(there.send("lobby", "c1", "once").await, first);
@@ -177,12 +182,12 @@ async fn a_repeated_send_through_another_gateway_is_one_message(world: World) {
 }
 
 async fn history_pages_to_the_beginning(world: World) {
-    let (mut ada, _) = Browser::guest(world.here()).await;
+    let (mut ada, _) = Browser::guest(world.door()).await;
     ada.join("lobby", None).await;
     for n in 1..=150 {
         ada.send("lobby", &format!("c{n}"), "hi").await;
     }
-    let (mut bob, _) = Browser::guest(world.there()).await;
+    let (mut bob, _) = Browser::guest(world.other_door()).await;
     let joined = bob.join("lobby", None).await;
     assert_eq!((joined.messages.len(), joined.head), (100, 150));
     let ask = HistoryRequest { room: "lobby".into(), before: joined.messages[0].seq, limit: 60 };
@@ -195,8 +200,8 @@ async fn history_pages_to_the_beginning(world: World) {
 }
 
 async fn a_member_who_writes_is_seen_writing(world: World) {
-    let (mut ada, _) = Browser::guest(world.here()).await;
-    let (mut bob, bob_is) = Browser::guest(world.there()).await;
+    let (mut ada, _) = Browser::guest(world.door()).await;
+    let (mut bob, bob_is) = Browser::guest(world.other_door()).await;
     ada.join("lobby", None).await;
     bob.join("lobby", None).await;
     assert!(matches!(bob.ask(Ask::Typing(TypingRequest { room: "lobby".into() })).await, Heard::Typed(_)));
@@ -210,8 +215,8 @@ async fn a_member_who_writes_is_seen_writing(world: World) {
 
 async fn a_page_of_members_follows_the_last(world: World) {
     let mut browsers = Vec::new();
-    for n in 0..4 {
-        let (mut browser, _) = Browser::guest(&world.gateways[n % world.gateways.len()]).await;
+    for door in [world.door(), world.other_door(), world.door(), world.other_door()] {
+        let (mut browser, _) = Browser::guest(door).await;
         browser.join("lobby", None).await;
         browsers.push(browser);
     }
@@ -228,6 +233,45 @@ async fn a_page_of_members_follows_the_last(world: World) {
     }
     assert_eq!(ids.len(), 4);
     assert!(ids.is_sorted());
+    world.end().await;
+}
+
+async fn a_token_is_renewed_for_its_own_member_only(world: World) {
+    let (mut ada, welcome) = Browser::guest(world.door()).await;
+    let (_bob, another) = Browser::guest(world.other_door()).await;
+    for token in [String::new(), welcome.token.clone()] {
+        let Heard::Refreshed(refreshed) = ada.ask(Ask::Refresh(RefreshRequest { token })).await else {
+            panic!("refreshed")
+        };
+        let mut tab = Browser::connect(world.other_door()).await;
+        assert_eq!(tab.hello(&refreshed.token).await.member, welcome.member);
+    }
+    for (token, code) in [(another.token, "FORBIDDEN"), ("x".to_owned(), "UNAUTHENTICATED")] {
+        let refused = ada.ask(Ask::Refresh(RefreshRequest { token })).await;
+        assert!(matches!(&refused, Heard::Error(error) if error.code == code), "{refused:?}");
+    }
+    assert_eq!(ada.hello("").await.member, welcome.member, "nobody else came of it");
+    world.end().await;
+}
+
+async fn who_left_a_room_neither_hears_it_nor_speaks_in_it(world: World) {
+    let (mut ada, _) = Browser::guest(world.door()).await;
+    let (mut bob, _) = Browser::guest(world.other_door()).await;
+    for room in ["attic", "lobby"] {
+        ada.join(room, None).await;
+        bob.join(room, None).await;
+    }
+    let leave = || Ask::Leave(LeaveRequest { room: "attic".into() });
+    let left = ada.ask(leave()).await;
+    assert!(matches!(&left, Heard::Left(left) if left.room == "attic"), "{left:?}");
+    bob.send("attic", "c1", "between us").await;
+    bob.send("lobby", "c2", "for all").await;
+    assert_eq!(ada.message().await.client_id, "c2");
+    let send = SendRequest { room: "attic".into(), client_id: "c3".into(), text: "hi".into() };
+    for ask in [leave(), Ask::Send(send)] {
+        let refused = ada.ask(ask).await;
+        assert!(matches!(&refused, Heard::Error(error) if error.code == "NOT_JOINED"), "{refused:?}");
+    }
     world.end().await;
 }
 

@@ -7,7 +7,7 @@ use clap::Parser as _;
 use gateway::{Gateway, Upstream};
 use room_service::{Service, open_store, serve};
 use runtime::{Health, Tasks};
-use testkit::{Proxy, RedisServer, eventually, free_port};
+use testkit::{Door, Proxy, RedisServer, Speech, eventually, free_port};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::TcpIncoming;
@@ -22,6 +22,8 @@ pub(crate) struct World {
     /// Where bots connect, one for each gateway.
     pub(crate) room_services: Vec<Part>,
     pub(crate) redis: Option<RedisServer>,
+    /// How members speak, where a story is told by several doors.
+    speech: Speech,
     /// How room services reach Redis.
     redis_url: Option<String>,
     gateway_tasks: Vec<Tasks>,
@@ -79,6 +81,7 @@ impl World {
             gateways: vec![gateway],
             room_services: vec![Part { address, health, doors, tasks: back }],
             redis: None,
+            speech: Speech::Json,
             redis_url: None,
             gateway_tasks: vec![front],
         }
@@ -125,7 +128,14 @@ impl World {
 
     fn with_redis(redis: RedisServer, redis_url: String) -> Self {
         let (redis, redis_url) = (Some(redis), Some(redis_url));
-        Self { gateways: vec![], room_services: vec![], redis, redis_url, gateway_tasks: vec![] }
+        Self {
+            gateways: vec![],
+            room_services: vec![],
+            speech: Speech::Json,
+            redis,
+            redis_url,
+            gateway_tasks: vec![],
+        }
     }
 
     async fn add_room_service(&mut self) -> String {
@@ -183,6 +193,31 @@ impl World {
     /// Another gateway, where there is one.
     pub(crate) fn there(&self) -> &str {
         self.gateways.last().unwrap()
+    }
+
+    /// The same chat, where members speak so.
+    pub(crate) fn spoken_to(self, speech: Speech) -> Self {
+        Self { speech, ..self }
+    }
+
+    /// The door by which a story goes in.
+    pub(crate) fn door(&self) -> Door {
+        self.doors().remove(0)
+    }
+
+    /// Another one, where there are two.
+    pub(crate) fn other_door(&self) -> Door {
+        self.doors().remove(self.gateways.len() - 1)
+    }
+
+    fn doors(&self) -> Vec<Door> {
+        let room_services = self.room_services.iter().map(|part| &part.address);
+        let addresses = match self.speech {
+            Speech::Json | Speech::Protobuf => self.gateways.iter().collect(),
+            Speech::Grpc => room_services.collect::<Vec<_>>(),
+        };
+        let door = |address: &String| Door { address: address.clone(), speech: self.speech };
+        addresses.into_iter().map(door).collect()
     }
 
     pub(crate) async fn end(self) {
