@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("e2e", &[]),
     ("chaos", &["proto", "testkit"]),
     ("bench", &["proto", "testkit"]),
+    ("fuzz", &["gateway", "proto", "room-service"]),
 ];
 
 /// A library, and the only crates of ours that may know it.

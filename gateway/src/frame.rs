@@ -12,7 +12,7 @@ use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 
 /// How a session writes its frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Encoding {
+pub enum Encoding {
     /// Text frames of ProtoJSON.
     Json,
     /// Binary frames of protobuf.
@@ -35,7 +35,7 @@ impl Encoding {
     }
 
     /// Reads what a client sent.
-    pub(crate) fn decode(self, bytes: &Bytes) -> Result<ClientFrame, Unreadable> {
+    pub fn decode(self, bytes: &Bytes) -> Result<ClientFrame, Unreadable> {
         let frame = match self {
             Self::Json => decode_json(bytes),
             Self::Protobuf => ClientFrame::decode(bytes.clone())
@@ -50,7 +50,7 @@ impl Encoding {
 
     /// Writes what a client is to hear. Nothing if the frame has no form in this encoding, which is our fault or
     /// that of a newer room service, and counted.
-    pub(crate) fn encode(self, frame: &ServerFrame) -> Option<Bytes> {
+    pub fn encode(self, frame: &ServerFrame) -> Option<Bytes> {
         match self {
             Self::Json => match serde_json::to_vec(frame) {
                 Ok(json) => Some(json.into()),
@@ -67,7 +67,7 @@ impl Encoding {
 
 /// A frame that could not be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Unreadable {
+pub struct Unreadable {
     /// Its id as far as it could be made out, else 0.
     id: u32,
     why: String,
@@ -75,7 +75,7 @@ pub(crate) struct Unreadable {
 
 impl Unreadable {
     /// What its sender gets. The session stays open.
-    pub(crate) fn answer(self) -> ServerFrame {
+    pub fn answer(self) -> ServerFrame {
         refusal(self.id, "INVALID", format!("This frame could not be read: {}.", self.why), false)
     }
 }

@@ -20,7 +20,7 @@ mod entrance;
 mod event;
 mod exchange;
 mod fanout;
-mod frame;
+pub mod frame;
 mod http;
 mod hub;
 mod link;
