@@ -354,7 +354,8 @@ impl PlayedGateway {
     }
 
     async fn say(&self, body: Up) {
-        self.up.send(LinkRequest { body: Some(body) }).await.unwrap();
+        // A Link that was told too much at once may have ended already, which `next` tells.
+        let _ = self.up.send(LinkRequest { body: Some(body) }).await;
     }
 
     /// Says something for the session, and waits for the reply.
