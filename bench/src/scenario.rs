@@ -46,7 +46,9 @@ enum Work {
     /// Being there.
     Idle,
     /// Coming in all at once, where so many are already.
-    Join { there: usize },
+    Join {
+        there: usize,
+    },
     /// Appending to the store, without clients.
     Append,
 }

@@ -8,14 +8,7 @@
 //! those who come, all of those who go, and the count. What a client shows is then true though it is a part, and whole
 //! once there are as many as the count; `members` pages the rest.
 
-use std::{
-    borrow::Borrow,
-    cmp::Ordering,
-    collections::BTreeSet,
-    ops::Bound,
-    sync::Arc,
-    time::Duration,
-};
+use std::{borrow::Borrow, cmp::Ordering, collections::BTreeSet, ops::Bound, sync::Arc, time::Duration};
 
 use proto::{
     chat::v1::{Member, Presence},

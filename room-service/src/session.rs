@@ -6,8 +6,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use proto::chat::v1::{
-    ClientFrame, HelloRequest, HistoryPage, HistoryRequest, JoinRequest, LeaveRequest, Left, Member, MembersPage,
-    MembersRequest, Refreshed, SendRequest, Sent, ServerFrame, Typed, TypingRequest, Welcome,
+    ClientFrame, HelloRequest, HistoryPage, HistoryRequest, JoinRequest, LeaveRequest, Left, Member,
+    MembersPage, MembersRequest, Refreshed, SendRequest, Sent, ServerFrame, Typed, TypingRequest, Welcome,
     client_frame::Body as Said, server_frame::Body as Reply,
 };
 use tokio::sync::oneshot;

@@ -159,7 +159,8 @@ async fn a_repeated_client_id_is_one_message(world: World) {
     let again = world.say("c1", "another text").await;
     assert_eq!(again, Appended { repeated: true, ..first.clone() });
     assert_eq!((first.seq, second.seq), (1, 2));
-    let bobs = world.store.append(&Draft { member: member("bob").into(), ..draft("c1", "hi") }).await.unwrap();
+    let bobs =
+        world.store.append(&Draft { member: member("bob").into(), ..draft("c1", "hi") }).await.unwrap();
     assert_eq!(bobs.seq, 3, "another member's c1 is another message");
     world.end().await;
 }

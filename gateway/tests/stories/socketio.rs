@@ -321,6 +321,26 @@ async fn a_websocket_that_is_never_read_is_cut_off() {
 }
 
 #[tokio::test]
+async fn who_is_turned_away_hears_why() {
+    let (world, mut link) = World::ready(|_| {}).await;
+    for (version, words) in [(4, r#"44{"message":"Members only."}"#), (3, r#"44"Members only.""#)] {
+        let url = format!("ws://{}/socket.io/?EIO={version}&transport=websocket", world.address);
+        let (mut socket, _) = soon("handshake", client_async(url, world.connect().await)).await.unwrap();
+        if version == 4 {
+            socket.send(tungstenite::Message::text("40")).await.unwrap();
+        }
+        let (session, hello) = link.frame().await;
+        let error = Error { code: "FORBIDDEN".into(), message: "Members only.".into(), ..Error::default() };
+        link.reply(session, hello.id, Body::Error(error)).await;
+        soon("words", async {
+            while socket.next().await.unwrap().unwrap() != tungstenite::Message::text(words) {}
+        })
+        .await;
+        assert_eq!(link.gone().await, SessionGone { session, left: true });
+    }
+}
+
+#[tokio::test]
 async fn a_drain_sends_old_clients_elsewhere_and_the_gateway_ends() {
     let (world, mut link) = World::ready(|_| {}).await;
     let (_polls, _) = Poller::member(&world, &mut link).await;

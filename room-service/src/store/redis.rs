@@ -436,7 +436,10 @@ impl Store for RedisStore {
                 .smembers(edge_sessions_key(&room, edge))
                 .await
                 .map_err(|error| translate(&error))?;
-            Ok(here.into_iter().map(|session| (room.clone(), SessionName(session.into()))).collect::<Vec<_>>())
+            Ok(here
+                .into_iter()
+                .map(|session| (room.clone(), SessionName(session.into())))
+                .collect::<Vec<_>>())
         });
         let sessions: Vec<_> = sessions.buffer_unordered(ROOMS_AT_ONCE).try_collect().await?;
         Ok(sessions.concat())
