@@ -52,6 +52,16 @@ async fn every_room_is_the_page_and_the_page_is_asked_for_each_time() {
 }
 
 #[tokio::test]
+async fn an_old_client_is_served_to_pages_if_its_file_is_there() {
+    let build = Build::new("old-client");
+    fs::create_dir(build.dist().join("socket.io")).unwrap();
+    fs::write(build.dist().join("socket.io/socket.io.js"), "io = 'there'").unwrap();
+    let world = World::start(|settings| settings.web_root = build.dist()).await;
+    let file = world.http("GET", "/socket.io/socket.io.js", "").await;
+    assert_eq!((file.status, file.text().as_str()), (200, "io = 'there'"));
+}
+
+#[tokio::test]
 async fn assets_are_kept_for_a_year_and_a_missing_one_is_not_the_page() {
     let build = Build::new("assets");
     let world = World::start(|settings| settings.web_root = build.dist()).await;
