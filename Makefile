@@ -1,7 +1,7 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev check test chaos bench web
+.PHONY: help run dev check test guard guard-accept chaos bench web
 
 help: ## Lists these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1	\2/' | expand -t 16
@@ -34,13 +34,22 @@ define need
 		|| { echo "$(1) is needed for the tests: apt-get install $(2)"; exit 1; }
 endef
 
-test: web ## All tests; installs redis-server and chromium from Debian's packages if they are missing and it may
+test: web ## All tests; installs redis-server, chromium and valgrind from Debian's packages if they are missing and it may
 	$(call need,redis-server,redis-server)
 	$(call need,chromium,chromium fonts-noto-core fonts-noto-color-emoji)
 	@echo "== rust"; cargo test --workspace --locked
+	@$(MAKE) --no-print-directory guard
 	@echo "== web"; cd web && npm run --silent test
 	@echo "== browsers"; cargo build --workspace --bins --locked && cd web && npm run --silent e2e
 	@echo "== chaos, the short form"; cargo run --quiet --locked -p chaos -- --short
+
+guard: ## Whether a message costs more instructions than is written down in bench/cost.txt
+	$(call need,valgrind,--no-install-recommends valgrind)
+	@echo "== guard"; tools/guard
+
+guard-accept: ## Writes down what a message costs now
+	$(call need,valgrind,--no-install-recommends valgrind)
+	@tools/guard accept
 
 chaos: ## Every fault, injected for real under load, with a table; SEED=n repeats a run
 	$(call need,redis-server,redis-server)
