@@ -1,7 +1,7 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev check test guard guard-accept chaos bench web
+.PHONY: help run dev check test guard guard-accept deploy-check chaos bench web
 
 help: ## Lists these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1	\2/' | expand -t 16
@@ -50,6 +50,10 @@ guard: ## Whether a message costs more instructions than is written down in benc
 guard-accept: ## Writes down what a message costs now
 	$(call need,valgrind,--no-install-recommends valgrind)
 	@tools/guard accept
+
+deploy-check: ## What deploy/ says, checked without a cluster; its tools go into target/deploy
+	@echo "== deploy"; deploy/tests/tools target/deploy
+	@PYTHONDONTWRITEBYTECODE=1 target/deploy/venv/bin/python -m pytest -q -rs -p no:cacheprovider deploy/tests
 
 chaos: ## Every fault, injected for real under load, with a table; SEED=n repeats a run
 	$(call need,redis-server,redis-server)

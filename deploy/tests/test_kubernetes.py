@@ -1,0 +1,47 @@
+"""deploy/k8s: what kustomize builds."""
+
+import pytest
+import yaml
+
+import kubernetes as k8s
+from parlor import DEPLOY, ROOT, metrics, version
+
+K8S = DEPLOY / "k8s"
+
+
+@pytest.mark.parametrize("folder", ["base", "overlays/dev", "overlays/prod"])
+def test_what_is_applied_is_whole(folder):
+    k8s.check(k8s.kustomize(K8S / folder))
+
+
+@pytest.mark.parametrize("component", sorted(folder.name for folder in (K8S / "components").iterdir()))
+def test_each_component_fits_the_base(component):
+    folder = ROOT / "target" / "deploy" / "overlays" / component
+    folder.mkdir(parents=True, exist_ok=True)
+    up = "../" * 4
+    overlay = {
+        "resources": [f"{up}deploy/k8s/base"],
+        "components": [f"{up}deploy/k8s/components/{component}"],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    k8s.check(k8s.kustomize(folder))
+
+
+def test_dev_needs_nothing_beside_it_and_prod_makes_no_secret():
+    dev, prod = k8s.kustomize(K8S / "overlays/dev"), k8s.kustomize(K8S / "overlays/prod")
+    (url,) = k8s.of_kind(dev, "Secret")
+    asked = k8s.environment(k8s.tiers(dev)["room-service"])["PARLOR_ROOM_SERVICE_REDIS_URL"]
+    assert asked["secretKeyRef"] == {"name": url, "key": "url"}
+    assert not k8s.of_kind(prod, "Secret")
+    assert min(k8s.at_least(prod, tier) for tier in k8s.PORTS) >= 2
+
+
+def test_images_are_of_this_version():
+    for tier, deployment in k8s.tiers(k8s.kustomize(K8S / "base")).items():
+        assert k8s.container(deployment)["image"] == f"parlor/{tier}:{version()}"
+
+
+def test_gateways_scale_by_a_metric_that_exists():
+    gateway = k8s.of_kind(k8s.kustomize(K8S / "base"), "HorizontalPodAutoscaler")["parlor-gateway"]
+    (pods,) = (each["pods"] for each in gateway["spec"]["metrics"] if each["type"] == "Pods")
+    assert pods["metric"]["name"] in metrics()
