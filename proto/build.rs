@@ -5,6 +5,15 @@ use std::{env, error::Error, path::PathBuf};
 
 use prost::Message as _;
 
+/// What the HTTP door answers with.
+const IN_OPENAPI: [&str; 5] = [
+    ".chat.v1.Welcome",
+    ".chat.v1.Message",
+    ".chat.v1.Member",
+    ".chat.v1.HistoryPage",
+    ".chat.v1.MembersPage",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let files = ["chat/v1/chat.proto", "edge/v1/edge.proto"];
     for file in files {
@@ -14,7 +23,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let encoded = descriptors.encode_to_vec();
     std::fs::write(PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin"), &encoded)?;
 
-    tonic_prost_build::configure()
+    let mut builder = tonic_prost_build::configure();
+    for message in IN_OPENAPI {
+        builder = builder
+            .type_attribute(message, r#"#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]"#)
+            // ProtoJSON leaves out what has its default value.
+            .field_attribute(message, r#"#[cfg_attr(feature = "openapi", schema(required = false))]"#);
+    }
+    builder
         // A generated `connect(address)` would clash with the rpc of that name; callers bring a channel.
         .build_transport(false)
         .bytes(".")

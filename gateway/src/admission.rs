@@ -1,5 +1,5 @@
-//! How many sessions there may be, in all and from one address; and how fast an address may open them, or say hello with
-//! bad tokens.
+//! How many sessions there may be, in all and from one address; and how fast an address may open them, call without one,
+//! or come with bad tokens.
 
 use std::{
     collections::HashMap,
@@ -23,6 +23,7 @@ pub(crate) struct Admission {
     max: usize,
     max_per_address: usize,
     session_rate: (u32, u32),
+    call_rate: (u32, u32),
     failed_hellos: u32,
     counts: Mutex<Counts>,
 }
@@ -37,6 +38,7 @@ struct Counts {
 struct OfAddress {
     sessions: usize,
     arrivals: Allowance,
+    calls: Allowance,
     failed_hellos: Allowance,
 }
 
@@ -88,6 +90,7 @@ impl Admission {
             max: settings.max_sessions,
             max_per_address: settings.max_sessions_per_address,
             session_rate: (settings.session_rate_per_address, settings.session_burst_per_address),
+            call_rate: (settings.call_rate_per_address, settings.call_burst_per_address),
             failed_hellos: settings.failed_hellos_per_address,
             counts: Mutex::default(),
         })
@@ -100,12 +103,7 @@ impl Admission {
         if counts.all >= self.max {
             return Err(Refusal::Full);
         }
-        let (rate, burst) = self.session_rate;
-        let of_address = counts.by_address.entry(address).or_insert_with(|| OfAddress {
-            sessions: 0,
-            arrivals: Allowance::new(rate.into(), burst),
-            failed_hellos: Allowance::new(f64::from(self.failed_hellos) / 60.0, self.failed_hellos),
-        });
+        let of_address = self.of_address(&mut counts, address);
         if of_address.failed_hellos.is_spent(now) || !of_address.arrivals.take(now, true) {
             return Err(Refusal::TooFast);
         }
@@ -115,6 +113,33 @@ impl Admission {
         of_address.sessions += 1;
         counts.all += 1;
         Ok(Admitted { admission: self.clone(), address })
+    }
+
+    /// Counts a call from `address` by someone without a session.
+    pub(crate) fn call(&self, address: Address) -> Result<(), Refusal> {
+        let now = Instant::now();
+        let mut counts = self.lock();
+        let of_address = self.of_address(&mut counts, address);
+        if of_address.failed_hellos.is_spent(now) || !of_address.calls.take(now, true) {
+            return Err(Refusal::TooFast);
+        }
+        Ok(())
+    }
+
+    /// Counts a call with a bad token against its address.
+    pub(crate) fn failed_call(&self, address: Address) {
+        let mut counts = self.lock();
+        self.of_address(&mut counts, address).failed_hellos.take(Instant::now(), true);
+    }
+
+    fn of_address<'counts>(&self, counts: &'counts mut Counts, address: Address) -> &'counts mut OfAddress {
+        let allowance = |(rate, burst): (u32, u32)| Allowance::new(rate.into(), burst);
+        counts.by_address.entry(address).or_insert_with(|| OfAddress {
+            sessions: 0,
+            arrivals: allowance(self.session_rate),
+            calls: allowance(self.call_rate),
+            failed_hellos: Allowance::new(f64::from(self.failed_hellos) / 60.0, self.failed_hellos),
+        })
     }
 
     /// Forgets every [`FORGET`] the addresses that have no session and have used up nothing, until `ending`.
@@ -129,6 +154,7 @@ impl Admission {
             counts.by_address.retain(|_, of_address| {
                 of_address.sessions > 0
                     || !of_address.arrivals.is_whole(now)
+                    || !of_address.calls.is_whole(now)
                     || !of_address.failed_hellos.is_whole(now)
             });
             counts.by_address.shrink_to_fit();

@@ -49,7 +49,7 @@ impl Browser {
             socket,
             session,
             encoding,
-            silence: settings.heartbeat + settings.heartbeat_grace,
+            silence: settings.silence(),
             heard_at: Instant::now(),
             pings: Allowance::new(settings.max_pings_per_second.into(), settings.max_pings_per_second),
         }

@@ -44,8 +44,8 @@ pub struct Settings {
     #[arg(long, env = "PARLOR_GATEWAY_TRUSTED_HOPS", default_value_t = 0)]
     pub trusted_hops: usize,
 
-    /// Bytes that one frame from a browser may have. The longest text fits several times; a longer frame closes
-    /// the session with 1009 before any of it is kept. At most 200,000, which a room service reads.
+    /// Bytes that one frame from a browser, or the body of a request, may have. The longest text fits several times; a
+    /// longer frame closes the session with 1009 before any of it is kept, a longer body gets 413. At most 200,000, which a room service reads.
     #[arg(long, env = "PARLOR_GATEWAY_MAX_FRAME_BYTES", default_value_t = 65_536, value_parser = frame_bytes)]
     pub max_frame_bytes: usize,
 
@@ -83,13 +83,29 @@ pub struct Settings {
           value_parser = clap::value_parser!(u32).range(1..))]
     pub failed_hellos_per_address: u32,
 
+    /// Requests to the HTTP door per second from one address, for long. As much as one member may say. A faster one gets
+    /// 429 with Retry-After.
+    #[arg(long, env = "PARLOR_GATEWAY_CALL_RATE_PER_ADDRESS", default_value_t = 100,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub call_rate_per_address: u32,
+
+    /// Requests to the HTTP door at once from one address after a pause. A back end that comes back with what it kept.
+    #[arg(long, env = "PARLOR_GATEWAY_CALL_BURST_PER_ADDRESS", default_value_t = 400,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub call_burst_per_address: u32,
+
+    /// Requests to the HTTP door that may await the room service at once. Each takes some ms, and an answer may have a
+    /// megabyte. When they are that many, the next gets 503 with Retry-After. At least 1.
+    #[arg(long, env = "PARLOR_GATEWAY_MAX_CALLS", default_value_t = 64, value_parser = at_least_one)]
+    pub max_calls: usize,
+
     /// TCP connections at once: the sessions, and room for those who fetch files. When it is full, more wait in the
     /// kernel's queue.
     #[arg(long, env = "PARLOR_GATEWAY_MAX_CONNECTIONS", default_value_t = 12_000)]
     pub max_connections: usize,
 
-    /// How long a request's head may take, and how long an idle connection is kept, like `5s`. A browser needs
-    /// milliseconds; whoever dribbles bytes to hold a connection is cut.
+    /// How long a request's head may take, and then its body, and how long an idle connection is kept, like `5s`. A
+    /// browser needs milliseconds; whoever dribbles bytes to hold a connection is cut.
     #[arg(long, env = "PARLOR_GATEWAY_HEAD_TIMEOUT", default_value = "5s", value_parser = duration)]
     pub head_timeout: Duration,
 
@@ -112,7 +128,7 @@ pub struct Settings {
     #[arg(long, env = "PARLOR_GATEWAY_MAX_IN_FLIGHT", default_value_t = 8, value_parser = at_least_one)]
     pub max_in_flight: usize,
 
-    /// How long a frame may await its reply before it gets UNAVAILABLE, like `5s`.
+    /// How long a frame or a request may await its reply before it gets UNAVAILABLE, like `5s`.
     #[arg(long, env = "PARLOR_GATEWAY_REPLY_TIMEOUT", default_value = "5s", value_parser = duration)]
     pub reply_timeout: Duration,
 
@@ -181,6 +197,18 @@ pub struct Settings {
     /// How log lines look: `text` for a person, `json` for a collector.
     #[arg(long, env = "PARLOR_GATEWAY_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+}
+
+impl Settings {
+    /// What a client is told of `heartbeat`.
+    pub(crate) fn heartbeat_seconds(&self) -> u32 {
+        u32::try_from(self.heartbeat.as_secs()).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// How long nothing may be heard of a client.
+    pub(crate) fn silence(&self) -> Duration {
+        self.heartbeat + self.heartbeat_grace
+    }
 }
 
 /// The addresses of room services, at least one.

@@ -27,13 +27,24 @@ pub(crate) enum Refused {
 
 /// A place for a session that a request of `caller` with `headers` wants to open.
 pub(crate) fn enter(house: &House, caller: &Caller, headers: &HeaderMap) -> Result<Admitted, Refused> {
-    check_origin(house, headers)?;
-    if house.tasks.stopping().is_cancelled() {
-        return Err(Refused::Draining);
-    }
-    house.health.check().map_err(Refused::NotReady)?;
-    let address = Address::of(caller.peer, headers, house.settings.trusted_hops);
-    house.admission.enter(address).map_err(Refused::NoPlace)
+    let entered = check_origin(house, headers).and_then(|()| {
+        if house.tasks.stopping().is_cancelled() {
+            return Err(Refused::Draining);
+        }
+        house.health.check().map_err(Refused::NotReady)?;
+        house.admission.enter(address(house, caller, headers)).map_err(Refused::NoPlace)
+    });
+    entered.inspect_err(|refused| count(refused.label()))
+}
+
+/// Whom a request counts against.
+pub(crate) fn address(house: &House, caller: &Caller, headers: &HeaderMap) -> Address {
+    Address::of(caller.peer, headers, house.settings.trusted_hops)
+}
+
+/// Counts a session that was refused, for the reason with this `label`.
+pub(crate) fn count(label: &'static str) {
+    metrics::counter!("parlor_gateway_refused_upgrades_total", "reason" => label).increment(1);
 }
 
 /// Whether the page that made a request may speak for its visitor here.
@@ -45,6 +56,17 @@ pub(crate) fn check_origin(house: &House, headers: &HeaderMap) -> Result<(), Ref
 }
 
 impl Refused {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Origin => "origin",
+            Self::Draining => "draining",
+            Self::NotReady(_) => "not ready",
+            Self::NoPlace(Refusal::Full) => "full",
+            Self::NoPlace(Refusal::TooMany) => "too many",
+            Self::NoPlace(Refusal::TooFast) => "too fast",
+        }
+    }
+
     /// What its asker gets.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
@@ -53,18 +75,6 @@ impl Refused {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::NoPlace(Refusal::TooMany | Refusal::TooFast) => StatusCode::TOO_MANY_REQUESTS,
-        }
-    }
-
-    /// For the metrics.
-    pub(crate) fn label(&self) -> &'static str {
-        match self {
-            Self::Origin => "origin",
-            Self::Draining => "draining",
-            Self::NotReady(_) => "not ready",
-            Self::NoPlace(Refusal::Full) => "full",
-            Self::NoPlace(Refusal::TooMany) => "too many",
-            Self::NoPlace(Refusal::TooFast) => "too fast",
         }
     }
 
@@ -77,7 +87,7 @@ impl Refused {
             Self::NoPlace(Refusal::Full) => "This gateway is full.",
             Self::NoPlace(Refusal::TooMany) => "Too many sessions from your address.",
             Self::NoPlace(Refusal::TooFast) => {
-                "Too many sessions or bad tokens from your address. Try again in a moment."
+                "Too much at once or too many bad tokens from your address. Try again in a moment."
             }
         };
         words.to_owned()

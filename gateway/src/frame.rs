@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header::SEC_WEBSOCKET_PROTOCOL};
 use prost::Message as _;
 use proto::chat::v1::{ClientFrame, Error, ServerFrame, server_frame::Body};
-use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer as _, IgnoredAny, MapAccess, Visitor};
 
 /// How a session writes its frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,14 +97,19 @@ pub(crate) fn refusal(id: u32, code: &str, message: impl Into<String>, retryable
 }
 
 fn decode_json(bytes: &Bytes) -> Result<ClientFrame, Unreadable> {
+    read_json(bytes).map_err(|why| Unreadable { id: any_id(bytes), why })
+}
+
+/// Reads JSON that is all of `bytes`, or says what is wrong with which field.
+pub(crate) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let frame = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let field = error.path().to_string();
-        // A path of `.` is the frame itself.
+        // A path of `.` is the whole.
         if field == "." { error.into_inner().to_string() } else { format!("{field}: {}", error.inner()) }
-    });
-    let whole = frame.and_then(|frame| json.end().map(|()| frame).map_err(|error| error.to_string()));
-    whole.map_err(|why| Unreadable { id: any_id(bytes), why })
+    })?;
+    json.end().map_err(|error| error.to_string())?;
+    Ok(read)
 }
 
 /// The `id` in what may be broken JSON: its sender waits for an answer to it.

@@ -1,9 +1,10 @@
-//! What the gateway answers over HTTP: the door for WebSockets, the avatars, the probes, and the web client's files.
+//! What the gateway answers over HTTP: the door for WebSockets, the avatars, the probes, and the web client's files. The
+//! door for those who have no WebSocket is `api.rs`.
 
 use std::{net::IpAddr, path::Path, sync::Arc};
 
 use axum::{
-    Extension, Json, Router,
+    Extension, Router,
     body::Body,
     extract::{self, State},
     response::{IntoResponse, Response},
@@ -12,12 +13,11 @@ use axum::{
 use http::{
     HeaderName, HeaderValue, Method, Request, StatusCode,
     header::{
-        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
-        SEC_WEBSOCKET_VERSION, X_CONTENT_TYPE_OPTIONS,
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, SEC_WEBSOCKET_VERSION,
+        X_CONTENT_TYPE_OPTIONS,
     },
 };
 use hyper::upgrade::OnUpgrade;
-use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tower::{Layer as _, ServiceExt as _};
 use tower_http::{
@@ -29,12 +29,13 @@ use tower_http::{
 use crate::{
     House,
     admission::Refusal,
-    avatar,
+    api, avatar,
     browser::Browser,
     close,
     entrance::{self, Refused},
     exchange::Next,
     frame::Encoding,
+    problem::Problem,
     session::Session,
     socket::{self, Socket},
     socketio,
@@ -76,6 +77,7 @@ pub(crate) fn routes(house: Arc<House>) -> Router {
         .route("/livez", get(probe))
         .route("/readyz", get(probe))
         .merge(old_clients)
+        .merge(api::routes(&house))
         .merge(web_client(&house.settings.web_root))
         .layer(always(CONTENT_SECURITY_POLICY, PAGE_POLICY))
         .layer(always(X_CONTENT_TYPE_OPTIONS, "nosniff"))
@@ -138,23 +140,23 @@ async fn open_session(
     mut request: Request<Body>,
 ) -> Response {
     if request.method() != Method::GET {
-        return refuse(StatusCode::METHOD_NOT_ALLOWED, "handshake", "A WebSocket is opened with GET.");
+        return no_handshake(StatusCode::METHOD_NOT_ALLOWED, "A WebSocket is opened with GET.");
     }
     let place = match entrance::enter(&house, &caller, request.headers()) {
         Ok(place) => Some(place),
         // A browser shows a page the close code of a WebSocket, but not the status of a refused one.
         Err(Refused::NoPlace(Refusal::TooMany)) => None,
-        Err(refused) => return refuse(refused.status(), refused.label(), &refused.words()),
+        Err(refused) => return Problem::from(refused).into_response(),
     };
     let (encoding, protocol) = Encoding::agreed(request.headers());
     let response = match socket::handshake(request.headers(), protocol) {
         Ok(response) => response,
         Err((status, words)) => {
-            return ([(SEC_WEBSOCKET_VERSION, "13")], refuse(status, "handshake", words)).into_response();
+            return ([(SEC_WEBSOCKET_VERSION, "13")], no_handshake(status, words)).into_response();
         }
     };
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
-        return refuse(StatusCode::BAD_REQUEST, "handshake", "This connection cannot become a WebSocket.");
+        return no_handshake(StatusCode::BAD_REQUEST, "This connection cannot become a WebSocket.");
     };
     let tasks = house.tasks.clone();
     // Boxed, here and below: a task is as large as its largest moment, and sessions are many and mostly idle.
@@ -177,20 +179,7 @@ async fn open_session(
     response
 }
 
-fn refuse(status: StatusCode, reason: &'static str, message: &str) -> Response {
-    metrics::counter!("parlor_gateway_refused_upgrades_total", "reason" => reason).increment(1);
-    let code = match status {
-        StatusCode::FORBIDDEN => "FORBIDDEN",
-        StatusCode::SERVICE_UNAVAILABLE => "UNAVAILABLE",
-        StatusCode::TOO_MANY_REQUESTS => "RATE_LIMITED",
-        _ => "INVALID",
-    };
-    let mut response =
-        (status, Json(json!({ "error": { "code": code, "message": message } }))).into_response();
-    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-        // In seconds, and not the same for all, so that they do not come back as one.
-        let wait = HeaderValue::from(rand::random_range(1..=5_u16));
-        response.headers_mut().insert(RETRY_AFTER, wait);
-    }
-    response
+fn no_handshake(status: StatusCode, words: &str) -> Response {
+    entrance::count("handshake");
+    Problem::invalid(status, words).into_response()
 }

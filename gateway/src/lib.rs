@@ -9,6 +9,7 @@
 
 mod admission;
 mod allowance;
+mod api;
 mod avatar;
 mod browser;
 mod calls;
@@ -28,6 +29,7 @@ mod listener;
 mod meters;
 pub mod origin;
 mod outbox;
+mod problem;
 mod session;
 mod socket;
 mod socketio;
@@ -44,7 +46,7 @@ pub use link::Upstream;
 use link::{Keeper, Link};
 use meters::Meters;
 use runtime::{Fatal, Health, Tasks};
-use tokio::{net::TcpListener, runtime::Handle};
+use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// How long what the drain left may take to end.
@@ -62,6 +64,8 @@ struct House {
     link: Arc<Link>,
     meters: Arc<Meters>,
     admission: Arc<Admission>,
+    /// Places for calls that await the room service.
+    calls: Semaphore,
     health: Health,
     tasks: Tasks,
 }
@@ -92,6 +96,7 @@ impl Gateway {
             link: Arc::new(Link::new(settings.link_queue_bytes)),
             meters: Arc::new(Meters::new()),
             admission: Admission::new(&settings),
+            calls: Semaphore::new(settings.max_calls),
             health,
             tasks: tasks.clone(),
             settings,

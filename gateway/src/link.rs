@@ -18,10 +18,11 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use prost::Message as _;
 use proto::{
-    chat::v1::ClientFrame,
+    chat::v1::{ClientFrame, ServerFrame},
     edge::v1::{
-        LinkRequest, LinkResponse, Open, Probe, ReplayDone, RoomReplay, SessionFrame, SessionGone,
-        edge_service_client::EdgeServiceClient, link_request::Body as Up, link_response::Body as Down,
+        CallRequest, LinkRequest, LinkResponse, Open, Probe, ReplayDone, RoomReplay, SessionFrame,
+        SessionGone, edge_service_client::EdgeServiceClient, link_request::Body as Up,
+        link_response::Body as Down,
     },
 };
 use rand::seq::SliceRandom as _;
@@ -194,6 +195,8 @@ pub(crate) struct Link {
 struct Current {
     generation: Generation,
     queue: mpsc::UnboundedSender<Queued>,
+    /// For calls, on the Link's connection.
+    client: EdgeServiceClient<Channel>,
 }
 
 /// Something on its way up, and its share of the budget until it is taken. What a session must not lose (its end)
@@ -230,6 +233,23 @@ impl Link {
         let body = Up::Frame(SessionFrame { session, frame: Some(frame) });
         current.queue.send(Queued { body, _share: Some(share) }).map_err(|_| Unavailable)?;
         Ok(current.generation)
+    }
+
+    /// Asks something for someone without a session, who brings `token`. The answer comes `within` that time, or does not.
+    pub(crate) async fn call(
+        &self,
+        token: String,
+        frame: ClientFrame,
+        within: Duration,
+    ) -> Result<ServerFrame, Unavailable> {
+        let mut client = self.lock().as_ref().ok_or(Unavailable)?.client.clone();
+        let request = CallRequest { token, frame: Some(frame) };
+        let answer = timeout(within, client.call(request)).await.map_err(|_| Unavailable)?;
+        let answer = answer.map_err(|status| {
+            tracing::debug!(code = ?status.code(), "a call is not answered");
+            Unavailable
+        })?;
+        answer.into_inner().frame.ok_or(Unavailable)
     }
 
     /// Tells that a session ended; `left` if it said goodbye. Call it after the hub has forgotten the session, or a
@@ -298,6 +318,7 @@ struct Line {
     address: Option<SocketAddr>,
     generation: Generation,
     queue: mpsc::UnboundedSender<Queued>,
+    client: EdgeServiceClient<Channel>,
     down: Streaming<LinkResponse>,
     /// Its room service answers probes.
     probes: bool,
@@ -433,7 +454,7 @@ impl Keeper {
         let channel =
             target.connect(self.settings.link_keepalive).await.map_err(|error| innermost(&error))?;
         let (queue, queued) = mpsc::unbounded_channel::<Queued>();
-        let heartbeat_seconds = u32::try_from(self.settings.heartbeat.as_secs()).unwrap_or(u32::MAX).max(1);
+        let heartbeat_seconds = self.settings.heartbeat_seconds();
         let open = Up::Open(Open { edge: self.edge.clone(), heartbeat_seconds });
         queue.send(open.into()).map_err(|_| "it is closed")?;
         let requests =
@@ -452,6 +473,7 @@ impl Keeper {
             address: target.address(),
             generation: 0,
             queue,
+            client,
             down,
             probes: opened.probes,
             troubled: !opened.trouble.is_empty(),
@@ -471,7 +493,8 @@ impl Keeper {
             // If it broke already, whoever reads it will notice.
             let _ = line.queue.send(body.into());
         }
-        *current = Some(Current { generation: line.generation, queue: line.queue.clone() });
+        let (queue, client) = (line.queue.clone(), line.client.clone());
+        *current = Some(Current { generation: line.generation, queue, client });
     }
 
     /// Hands on what comes down, until there is a reason for another Link.

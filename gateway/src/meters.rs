@@ -46,7 +46,14 @@ impl Meters {
         describe_gauge!("parlor_gateway_link_up", "1 while there is a Link to a room service.");
         describe_counter!("parlor_gateway_link_dials_total", "Attempts to open a Link, by how they ended.");
         describe_counter!("parlor_gateway_closes_total", "Sessions that ended, by close code.");
-        describe_counter!("parlor_gateway_refused_upgrades_total", "Upgrades that were refused, by reason.");
+        describe_counter!(
+            "parlor_gateway_refused_upgrades_total",
+            "Sessions that were refused before they began, by reason."
+        );
+        describe_counter!(
+            "parlor_gateway_calls_total",
+            "Requests to the HTTP door, by operation and status."
+        );
         Self {
             sessions: gauge!("parlor_gateway_sessions"),
             frames_in: counter!("parlor_gateway_frames_in_total"),

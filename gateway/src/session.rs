@@ -62,7 +62,6 @@ pub(crate) struct Session {
 impl Session {
     /// A session that keeps its place `admitted` as long as it lives. What waits for it is counted as it is written in
     /// `encoding`.
-    #[allow(dead_code, reason = "for doors that are no WebSocket")]
     pub(crate) fn new(house: &House, admitted: Admitted, encoding: Encoding) -> Self {
         Self::over(house, admitted, encoding, None)
     }
@@ -137,7 +136,6 @@ impl Session {
     }
 
     /// What `said` is in the session's encoding. Nothing if it cannot be written.
-    #[allow(dead_code, reason = "for doors that are no WebSocket")]
     pub(crate) fn write(&self, said: &Said) -> Option<Bytes> {
         self.exchange.write(said)
     }

@@ -99,6 +99,7 @@ async fn serve(
     let (mut parts, body) = request.into_parts();
     let headers = std::mem::take(&mut parts.headers);
     if let Err(refused) = entrance::check_origin(&house, &headers) {
+        entrance::count("origin");
         return refuse(&refused);
     }
     let query = parts.uri.query().unwrap_or_default();
@@ -152,7 +153,6 @@ fn pictures(headers: &HeaderMap) -> String {
 }
 
 fn refuse(refused: &Refused) -> Response {
-    metrics::counter!("parlor_gateway_refused_upgrades_total", "reason" => refused.label()).increment(1);
     let mut response = answer(refused.status(), &refused.words());
     if !matches!(refused, Refused::Origin) {
         // In seconds, and not the same for all, so that they do not come back as one.

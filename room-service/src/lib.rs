@@ -3,6 +3,7 @@
 //! Two doors, [`door::edge`] for gateways and [`door::chat`] for bots, meet in one `session`. A room that somebody is
 //! in is one task (`room`); what must not be lost is the [`store`]'s. Nothing here knows WebSockets or JSON frames.
 
+mod calls;
 pub mod config;
 mod delivery;
 pub mod door;

@@ -147,7 +147,7 @@ impl Session {
         }))
     }
 
-    fn hello(&mut self, hello: HelloRequest) -> Result<Welcome, Refusal> {
+    pub(crate) fn hello(&mut self, hello: HelloRequest) -> Result<Welcome, Refusal> {
         let token = Some(hello.token).filter(|token| !token.is_empty()).or_else(|| self.token.clone());
         // A welcome may be lost on its way, so a repeated hello gets it again.
         let who = match (token, &self.who) {

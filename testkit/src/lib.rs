@@ -3,6 +3,7 @@
 
 mod browser;
 mod door;
+pub mod http;
 mod program;
 mod proxy;
 mod redis;

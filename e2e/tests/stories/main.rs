@@ -4,6 +4,7 @@
 mod bots;
 mod errors;
 mod faults;
+mod http;
 mod limits;
 mod links;
 mod readiness;

@@ -4,8 +4,10 @@
 // The helpers of tests may unwrap as tests do: the panic is the report.
 #![allow(clippy::unwrap_used)]
 
+mod api;
 mod closes;
 mod drain;
+mod events;
 mod frames;
 mod link;
 mod process;

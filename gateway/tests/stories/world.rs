@@ -17,13 +17,16 @@ use clap::Parser as _;
 use futures_util::{SinkExt as _, Stream, StreamExt as _};
 use gateway::{Gateway, Upstream, config::Settings};
 use proto::{
-    chat::v1::{
-        ClientFrame, Head, Joined, Message, Position, Presence, ServerFrame, Welcome,
-        client_frame::Body as Said, server_frame::Body,
+    chat::{
+        self,
+        v1::{
+            ClientFrame, Head, Joined, MembersPage, Message, Position, Presence, ServerFrame, Welcome,
+            client_frame::Body as Said, server_frame::Body,
+        },
     },
     edge::v1::{
-        Heads, LinkRequest, LinkResponse, Opened, Probed, RoomEvent, RoomReplay, RosterPlace, SessionEnd,
-        SessionGone, SessionReplay, SessionReply,
+        CallRequest, CallResponse, Heads, LinkRequest, LinkResponse, Opened, Probed, RoomEvent, RoomReplay,
+        RosterPlace, SessionEnd, SessionGone, SessionReplay, SessionReply,
         edge_service_server::{EdgeService, EdgeServiceServer},
         link_request::Body as Up,
         link_response::Body as Down,
@@ -503,6 +506,43 @@ impl EdgeService for RoomService {
         };
         self.opened.send(link).map_err(|_| Status::unavailable("the test is over"))?;
         Ok(Response::new(Box::pin(ReceiverStream::new(said))))
+    }
+
+    /// Says what it was asked. The token `bad` is nobody's, `silent` gets no answer, and a text `error CODE` is refused so.
+    async fn call(&self, request: Request<CallRequest>) -> Result<Response<CallResponse>, Status> {
+        let CallRequest { token, frame } = request.into_inner();
+        let error = |code: &str, retry_after_ms| {
+            let (message, retryable) = ("Words.".to_owned(), retry_after_ms > 0);
+            Body::Error(chat::v1::Error { code: code.to_owned(), message, retryable, retry_after_ms })
+        };
+        let answer = match frame.unwrap().body.unwrap() {
+            _ if token == "silent" => std::future::pending().await,
+            _ if token == "bad" => error("UNAUTHENTICATED", 0),
+            Said::Send(send) => match send.text.strip_prefix("error ") {
+                Some("RATE_LIMITED") => error("RATE_LIMITED", 1200),
+                Some("UNAVAILABLE") => error("UNAVAILABLE", 500),
+                Some(code) => error(code, 0),
+                None => Body::Message(Message {
+                    room: send.room,
+                    client_id: send.client_id,
+                    text: send.text,
+                    ..message("", 1)
+                }),
+            },
+            Said::History(history) => {
+                let (room, epoch) = (history.room, format!("{}/{}", history.before, history.limit));
+                Body::History(chat::v1::HistoryPage { room, epoch, messages: Vec::new() })
+            }
+            Said::Members(members) => {
+                let room = format!("{}/{}", members.room, members.after);
+                Body::Members(MembersPage { room, members: Vec::new(), member_count: members.limit })
+            }
+            Said::Hello(hello) => {
+                Body::Welcome(Welcome { token: format!("of {token}{}", hello.token), ..Welcome::default() })
+            }
+            other => panic!("no call: {other:?}"),
+        };
+        Ok(Response::new(CallResponse { frame: Some(ServerFrame::reply(1, answer)) }))
     }
 }
 

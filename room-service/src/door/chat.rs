@@ -25,7 +25,7 @@ use crate::{
     ids::RoomId,
     refusal::Refusal,
     room::{Ear, Listener, Place},
-    session::{Door, Session, enterable, history_limit, members_limit},
+    session::{Door, Session, enterable},
 };
 
 /// How long a session may take to say hello.
@@ -86,24 +86,12 @@ impl ChatService for ChatDoor {
 
     async fn history(&self, request: Request<HistoryRequest>) -> Result<Response<HistoryPage>, Status> {
         let who = self.caller(request.metadata())?;
-        let history = request.into_inner();
-        let room = enterable(&history.room, &who)?;
-        self.service.limits.allow_call(&who.member.id)?;
-        let limit = history_limit(history.limit, self.service.settings.history_page);
-        Ok(Response::new(self.service.history(&room, history.before, limit).await?))
+        Ok(Response::new(self.service.read_history(&request.into_inner(), &who).await?))
     }
 
     async fn members(&self, request: Request<MembersRequest>) -> Result<Response<MembersPage>, Status> {
         let who = self.caller(request.metadata())?;
-        let members = request.into_inner();
-        let room = enterable(&members.room, &who)?;
-        self.service.limits.allow_call(&who.member.id)?;
-        let mut all = self.service.store.snapshot(&room, 0).await.map_err(Refusal::from)?.members;
-        let member_count = u32::try_from(all.len()).unwrap_or(u32::MAX);
-        all.retain(|member| member.id > members.after);
-        all.sort_by(|one, other| one.id.cmp(&other.id));
-        all.truncate(members_limit(members.limit));
-        Ok(Response::new(MembersPage { room: members.room, members: all, member_count }))
+        Ok(Response::new(self.service.read_members(request.into_inner(), &who).await?))
     }
 }
 

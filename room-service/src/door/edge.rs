@@ -13,9 +13,9 @@ use futures_util::Stream;
 use proto::{
     chat::v1::{ClientFrame, Error as ErrorFrame, Head, ServerFrame, server_frame::Body as Reply},
     edge::v1::{
-        Heads, LinkDrain, LinkRequest, LinkResponse, Open, Opened, Probed, RoomEvent, RoomReplay, SessionEnd,
-        SessionReplay, SessionReply, edge_service_server::EdgeService, link_request::Body as Up,
-        link_response::Body as Down,
+        CallRequest, CallResponse, Heads, LinkDrain, LinkRequest, LinkResponse, Open, Opened, Probed,
+        RoomEvent, RoomReplay, SessionEnd, SessionReplay, SessionReply, edge_service_server::EdgeService,
+        link_request::Body as Up, link_response::Body as Down,
     },
 };
 use tokio::time::{interval, timeout};
@@ -67,6 +67,12 @@ impl EdgeService for EdgeDoor {
         let service = self.service.clone();
         self.service.doors.spawn("link", async move { serve(service, inbound, outflow).await });
         Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn call(&self, request: Request<CallRequest>) -> Result<Response<CallResponse>, Status> {
+        let CallRequest { token, frame } = request.into_inner();
+        let frame = self.service.call(&token, frame.unwrap_or_default()).await;
+        Ok(Response::new(CallResponse { frame: Some(frame) }))
     }
 }
 
