@@ -266,3 +266,31 @@ for (const colorScheme of ['light', 'dark'] as const) {
     expect(await scan()).toEqual([])
   })
 }
+
+test('a network that lets no WebSocket through is no obstacle, and when it does again a WebSocket is used', async ({ browser }) => {
+  stack.balanced.webSockets = false
+  const ada = await person(browser, 0, 'narrow')
+  const page = await (await browser.newContext()).newPage()
+  await page.clock.install()
+  const sockets: string[] = []
+  page.on('websocket', (socket) => sockets.push(socket.url()))
+  const bob = await visit(page, 0, 'narrow', stack.balanced.url)
+  await expect(ada.locator('li.member')).toHaveCount(2)
+  await say(bob, 'through a straw')
+  await expect(texts(ada)).toHaveText(['through a straw'])
+  await say(ada, 'still water')
+  for (const each of [ada, bob]) await expect(texts(each)).toHaveText(['through a straw', 'still water'])
+  await expect(banner(bob)).toBeHidden()
+
+  stack.balanced.webSockets = true
+  const before = sockets.length
+  const opened = page.waitForEvent('websocket', { predicate: () => sockets.length > before })
+  await page.clock.fastForward('05:01')
+  await opened
+  await say(ada, 'wide again')
+  await expect(texts(bob)).toHaveText(['through a straw', 'still water', 'wide again'])
+  await say(bob, 'so it is')
+  await expect(texts(ada)).toHaveText(['through a straw', 'still water', 'wide again', 'so it is'])
+  await expect(ada.locator('li.member')).toHaveCount(2)
+  expect(troubles).toEqual([])
+})

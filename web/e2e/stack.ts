@@ -1,7 +1,7 @@
 /** A real Parlor for one file of stories: two gateways, two room services, a private Redis, all on free ports. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { connect, createServer, type AddressInfo, type Server } from 'node:net'
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 
@@ -48,8 +48,8 @@ export class Stack {
   readonly gateways: Part[] = []
   readonly roomServices: Part[] = []
   redis: Part | undefined
-  /** One address before both gateways. It sends new connections to the first in its order. */
-  readonly balanced = { url: '', order: [0, 1] }
+  /** One address before both gateways. It sends new connections to the first in its order, and may refuse WebSockets. */
+  readonly balanced = { url: '', order: [0, 1], webSockets: true }
   private balancer: Server | undefined
   private readonly folder = mkdtempSync(join(tmpdir(), 'parlor-'))
   private readonly gatewayFlags: string[]
@@ -85,6 +85,7 @@ export class Stack {
       this.urls.push(`http://127.0.0.1:${browsers}`)
     }
     const balancer = createServer((browser) => {
+      if (!this.balanced.webSockets) return this.withoutWebSockets(browser)
       const to = connect(Number(new URL(this.urls[this.balanced.order[0]!]!).port), '127.0.0.1')
       for (const [one, other] of [[browser, to], [to, browser]] as const) one.pipe(other).on('error', () => one.destroy())
     })
@@ -92,6 +93,23 @@ export class Stack {
     this.balanced.url = `http://127.0.0.1:${(balancer.address() as AddressInfo).port}`
     this.balancer = balancer
     return this
+  }
+
+  /** As a proxy that knows nothing of upgrades: each request goes its own way, to one gateway after the other. */
+  private withoutWebSockets(browser: Socket) {
+    browser.once('data', (head) => {
+      if (/^upgrade: *websocket/im.test(head.toString('latin1'))) {
+        browser.end('HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n')
+        return
+      }
+      this.balanced.order.reverse()
+      const to = connect(Number(new URL(this.urls[this.balanced.order[0]!]!).port), '127.0.0.1')
+      to.write(head)
+      for (const [one, other] of [[browser, to], [to, browser]] as const) one.pipe(other).on('error', () => one.destroy())
+      // What breaks on one side breaks on the other.
+      for (const [one, other] of [[browser, to], [to, browser]] as const) one.on('close', () => other.destroy())
+    })
+    browser.on('error', () => browser.destroy())
   }
 
   async stop() {

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest'
-import { backoff, comesBack, Connection, type Socket, type Status } from '../src/protocol/connection.ts'
+import { backoff, comesBack, Connection, type Socket, type Status, type Way } from '../src/protocol/connection.ts'
 import type { Body } from '../src/protocol/frames.ts'
 
 /** A gateway of which every socket is a script. */
@@ -28,6 +28,7 @@ class Wire implements Socket {
 
 const settle = () => vi.advanceTimersByTimeAsync(0)
 let wires: Wire[]
+let ways: Way[]
 let statuses: Status['at'][]
 let events: Body[]
 let token: string
@@ -36,7 +37,8 @@ let online: boolean
 function connect() {
   const connection = new Connection(
     {
-      open: () => {
+      open: (way) => {
+        ways.push(way)
         wires.push(new Wire())
         return wires.at(-1)!
       },
@@ -62,6 +64,7 @@ function connect() {
 beforeEach(() => {
   vi.useFakeTimers()
   wires = []
+  ways = []
   statuses = []
   events = []
   token = ''
@@ -141,6 +144,41 @@ describe('a connection', () => {
     const reply = connection.ask({ leave: { room: 'lobby' } })
     wires[0]!.onclose?.({ code: 1006, reason: '' })
     expect(await reply).toMatchObject({ type: 'error', code: 'UNAVAILABLE', retryable: true })
+  })
+
+  it('goes by HTTP where no WebSocket opens, and back when one does, without a gap', async () => {
+    connect()
+    wires[0]!.onclose?.({ code: 1006, reason: '' })
+    await vi.advanceTimersByTimeAsync(250)
+    await wires[1]!.welcome()
+    expect([ways, statuses.at(-1)]).toEqual([['websocket', 'http'], 'open'])
+    // A first look is in vain, and nobody knows of it.
+    const beat = setInterval(() => wires[1]!.hear({ heartbeat: {} }), 10_000)
+    await vi.advanceTimersByTimeAsync(5 * 60_000)
+    expect(ways.at(-1)).toBe('websocket')
+    wires[2]!.onclose?.({ code: 1006, reason: '' })
+    expect([statuses.at(-1), wires[1]!.closed]).toEqual(['open', 0])
+    await vi.advanceTimersByTimeAsync(5 * 60_000)
+    clearInterval(beat)
+    await wires[3]!.welcome()
+    expect([ways.at(-1), statuses.at(-1), wires[1]!.closed]).toEqual(['websocket', 'open', 1000])
+    await vi.advanceTimersByTimeAsync(10_000)
+    expect(wires.length).toBe(4)
+  })
+
+  it('tries the other way when a WebSocket opens and says nothing', async () => {
+    connect()
+    wires[0]!.onopen?.()
+    await vi.advanceTimersByTimeAsync(15_000 + 250)
+    expect(ways).toEqual(['websocket', 'http'])
+  })
+
+  it('stays with the way on which it was welcome', async () => {
+    connect()
+    await wires[0]!.welcome()
+    wires[0]!.onclose?.({ code: 1006, reason: '' })
+    await vi.advanceTimersByTimeAsync(250)
+    expect(ways).toEqual(['websocket', 'websocket'])
   })
 
   it('does not dial while offline', async () => {

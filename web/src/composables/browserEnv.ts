@@ -1,5 +1,6 @@
 /** What the connection needs of the browser, and the moments at which it should act. */
 import type { Env, Socket } from '../protocol/connection.ts'
+import { HttpSocket } from '../protocol/http.ts'
 
 const TOKEN_KEY = 'parlor.token'
 
@@ -7,7 +8,10 @@ export function browserEnv(): Env {
   const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:'
   return {
     // A WebSocket is more than a Socket, but TypeScript minds the `this` of its handlers.
-    open: () => new WebSocket(`${scheme}//${location.host}/ws`, 'chat.v1.json') as unknown as Socket,
+    open: (way) =>
+      way === 'http'
+        ? new HttpSocket(location.origin, fetch.bind(window))
+        : (new WebSocket(`${scheme}//${location.host}/ws`, 'chat.v1.json') as unknown as Socket),
     now: () => Date.now(),
     random: () => Math.random(),
     online: () => navigator.onLine,

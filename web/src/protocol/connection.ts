@@ -1,5 +1,6 @@
 /**
  * The connection to a gateway: dials, says hello, comes back with backoff, moves without a gap when a gateway drains.
+ * Where no WebSocket comes through it goes by plain HTTP (`http.ts`), and looks now and then whether one does.
  *
  * Everything outside is injected (`Env`), so that tests run without a browser or a clock. What is said and heard in a
  * room is `composables/useChat.ts` and `timeline.ts`; a frame's shape is `frames.ts`.
@@ -21,8 +22,11 @@ export interface Socket {
   onclose: ((event: { code: number; reason: string }) => void) | null
 }
 
+/** How frames travel. */
+export type Way = 'websocket' | 'http'
+
 export interface Env {
-  open(): Socket
+  open(way: Way): Socket
   now(): number
   random(): number
   online(): boolean
@@ -51,6 +55,10 @@ const FIRST_BACKOFF_MS = 500
 const LONGEST_BACKOFF_MS = 30_000
 /** How long a reply may take before its frame counts as unanswered. */
 const REPLY_MS = 10_000
+/** How long a session may take to be welcome before another way is tried. */
+const WELCOME_MS = 15_000
+/** How long a session by HTTP lasts before it is looked whether a WebSocket comes through. */
+const RETURN_MS = 5 * 60_000
 /** Heartbeats that may fail to come before the connection counts as dead. */
 const SILENT_BEATS = 2.5
 const UNANSWERED: Failure = {
@@ -70,21 +78,30 @@ export function comesBack(code: number): boolean {
   return !(code === 1007 || code === 1009 || (code >= 4500 && code <= 4999))
 }
 
-/** One WebSocket with a session on it. */
+/** One socket with a session on it. */
 class Session implements Voice {
+  readonly way: Way
+  welcome = false
   private readonly socket: Socket
   private readonly env: Env
   private readonly onEvent: (body: Body) => void
   private lastId = 0
   private readonly waiting = new Map<number, (body: Body) => void>()
   private stopWatch = () => {}
-  private silentAfterMs = 60_000
+  private silentAfterMs = WELCOME_MS
   over = false
 
-  constructor(env: Env, onOpen: () => void, onEvent: (body: Body) => void, onOver: (code: number, reason: string) => void) {
+  constructor(
+    env: Env,
+    way: Way,
+    onOpen: () => void,
+    onEvent: (body: Body) => void,
+    onOver: (code: number, reason: string) => void,
+  ) {
     this.env = env
+    this.way = way
     this.onEvent = onEvent
-    this.socket = env.open()
+    this.socket = env.open(way)
     this.socket.onopen = onOpen
     this.socket.onmessage = ({ data }) => this.hear(String(data))
     this.socket.onclose = ({ code, reason }) => this.end(code, reason, onOver)
@@ -108,7 +125,8 @@ class Session implements Voice {
     })
   }
 
-  beatsEvery(seconds: number) {
+  welcomed(seconds: number) {
+    this.welcome = true
     this.silentAfterMs = seconds * 1000 * SILENT_BEATS
     this.watch()
   }
@@ -155,7 +173,10 @@ export class Connection implements Voice {
   private next: Session | undefined
   private attempt = 0
   private cancelDial = () => {}
+  private cancelReturn = () => {}
   private stopped = false
+  /** How the next session goes, unless another way is looked for. */
+  private way: Way = 'websocket'
 
   constructor(env: Env, handlers: Handlers) {
     this.env = env
@@ -196,16 +217,18 @@ export class Connection implements Voice {
   leave = () => {
     this.stopped = true
     this.cancelDial()
+    this.cancelReturn()
     this.next?.close(GOODBYE)
     this.current?.close(GOODBYE)
     this.current = this.next = undefined
   }
 
-  private dial() {
+  private dial(way = this.way) {
     this.cancelDial()
     if (!this.current) this.handlers.status({ at: 'connecting' })
     const session: Session = new Session(
       this.env,
+      way,
       () => void this.greet(session),
       (body) => this.event(session, body),
       (code, reason) => this.ended(session, code, reason),
@@ -227,7 +250,7 @@ export class Connection implements Voice {
     }
     if (reply.type !== 'welcome') return session.die()
     this.env.token.set(reply.token)
-    session.beatsEvery(reply.heartbeatSeconds)
+    session.welcomed(reply.heartbeatSeconds)
     const joined = await this.handlers.welcome(reply, session)
     if (session.over) return
     if (!joined) return session.die()
@@ -235,6 +258,8 @@ export class Connection implements Voice {
     const old = this.current
     this.attempt = 0
     this.current = session
+    this.way = session.way
+    this.returnLater()
     if (this.next === session) this.next = undefined
     // Said goodbye for the session alone: the member is here by the newer one.
     old?.close(GOODBYE)
@@ -253,9 +278,13 @@ export class Connection implements Voice {
     if (session === this.current) this.current = undefined
     if (session === this.next) this.next = undefined
     if (this.stopped || this.next) return
-    if (this.current) {
+    // It may be this way that does not come through.
+    if (!session.welcome && !this.current) this.way = session.way === 'websocket' ? 'http' : 'websocket'
+    if (this.current && session.way !== this.current.way) {
+      this.returnLater()
+    } else if (this.current) {
       // The move failed; the older session lives, so nobody need know.
-      if (session !== this.current) this.cancelDial = this.env.after(this.wait(), () => this.dial())
+      this.cancelDial = this.env.after(this.wait(), () => this.dial())
     } else if (!comesBack(code)) {
       this.stopped = true
       this.handlers.status({ at: 'closed', reason: reason || `The server ended the session (${code}).` })
@@ -267,6 +296,16 @@ export class Connection implements Voice {
       this.cancelDial()
       this.cancelDial = this.env.after(wait, () => this.dial())
     }
+  }
+
+  /** Goes back to a WebSocket as it moves: the older session stays until the new one is welcome. */
+  private returnLater() {
+    this.cancelReturn()
+    if (this.current?.way !== 'http') return
+    this.cancelReturn = this.env.after(RETURN_MS, () => {
+      if (this.next) this.returnLater()
+      else if (this.current) this.dial('websocket')
+    })
   }
 
   private wait(): number {
