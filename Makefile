@@ -1,7 +1,7 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev check test guard guard-accept deploy-check chaos bench web
+.PHONY: help run dev check test guard guard-accept http-door deploy-check chaos bench web
 
 help: ## Lists these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1	\2/' | expand -t 16
@@ -39,6 +39,7 @@ test: web ## All tests; installs redis-server, chromium and valgrind from Debian
 	$(call need,chromium,chromium fonts-noto-core fonts-noto-color-emoji)
 	@echo "== rust"; cargo test --workspace --locked
 	@$(MAKE) --no-print-directory guard
+	@$(MAKE) --no-print-directory http-door
 	@echo "== web"; cd web && npm run --silent test
 	@echo "== browsers"; cargo build --workspace --bins --locked && cd web && npm run --silent e2e
 	@echo "== chaos, the short form"; cargo run --quiet --locked -p chaos -- --short
@@ -54,6 +55,17 @@ guard-accept: ## Writes down what a message costs now
 deploy-check: ## What deploy/ says, checked without a cluster; its tools go into target/deploy
 	@echo "== deploy"; deploy/tests/tools target/deploy
 	@PYTHONDONTWRITEBYTECODE=1 target/deploy/venv/bin/python -m pytest -q -rs -p no:cacheprovider deploy/tests
+
+target/schemathesis/ready: e2e/schemathesis/requirements.txt
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { apt-get update -qq \
+		&& apt-get install -y -qq python3-venv >/dev/null; } || { echo "apt-get install python3-venv"; exit 1; }
+	@echo "== http: packages"; python3 -m venv target/schemathesis \
+		&& target/schemathesis/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+http-door: target/schemathesis/ready ## Requests made up from /openapi.json, against a real parlor; part of make test
+	@echo "== http: what /openapi.json says"; cargo build --quiet --locked -p parlor \
+		&& e2e/schemathesis/run $${CARGO_TARGET_DIR:-target}/debug/parlor target/schemathesis/bin/schemathesis
 
 chaos: ## Every fault, injected for real under load, with a table; SEED=n repeats a run
 	$(call need,redis-server,redis-server)

@@ -165,7 +165,7 @@ pub(crate) struct InRoom {
 #[derive(Deserialize, ToSchema)]
 struct NewMessage {
     /// What is said: data, never markup. At most as many bytes of UTF-8 as `max_text_bytes` says, and not blank.
-    #[schema(min_length = 1, max_length = 2000, pattern = "[!-~]")]
+    #[schema(min_length = 1)]
     text: String,
     /// The sender's own name for it, of printable ASCII. The same again within 10 minutes is the same message. Without
     /// one, and without the header, a request that is repeated is said twice.
@@ -232,7 +232,7 @@ async fn make_token(
     operation_id = "sendMessage",
     params(
         InRoom,
-        ("Idempotency-Key" = Option<String>, Header, description = "The same as `client_id`.",
+        ("Idempotency-Key" = Option<String>, Header, description = "The `client_id` of a body that has none.",
             pattern = "^[!-~]{1,64}$"),
     ),
     request_body = NewMessage,
@@ -246,7 +246,7 @@ async fn send_message(
     headers: HeaderMap,
     Body(message): Body<NewMessage>,
 ) -> Result<Json<Message>, Problem> {
-    let client_id = client_id(&headers, message.client_id)?;
+    let client_id = client_id(&headers, message.client_id);
     match ask(&house, asker, Ask::Send(SendRequest { room, client_id, text: message.text })).await? {
         Answer::Message(message) => Ok(Json(message)),
         other => Err(unheard_of(&other)),
@@ -254,16 +254,9 @@ async fn send_message(
 }
 
 /// The sender's name for a message, or one of ours: then a repeated request is another message.
-fn client_id(headers: &HeaderMap, in_body: Option<String>) -> Result<String, Problem> {
-    let key = headers.get(IDEMPOTENCY_KEY).map(|key| key.to_str().unwrap_or_default().to_owned());
-    match (key, in_body) {
-        (Some(key), Some(id)) if key != id => {
-            let words = "client_id: Idempotency-Key names it otherwise.";
-            Err(Problem::invalid(StatusCode::BAD_REQUEST, words))
-        }
-        (Some(id), _) | (None, Some(id)) => Ok(id),
-        (None, None) => Ok(format!("h_{:032x}", rand::random::<u128>())),
-    }
+fn client_id(headers: &HeaderMap, in_body: Option<String>) -> String {
+    let key = || headers.get(IDEMPOTENCY_KEY).map(|key| key.to_str().unwrap_or_default().to_owned());
+    in_body.or_else(key).unwrap_or_else(|| format!("h_{:032x}", rand::random::<u128>()))
 }
 
 /// Reads a page of a room's history, oldest first, without joining it.
