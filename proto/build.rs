@@ -1,4 +1,4 @@
-//! Compiles the two packages without `protoc`: protox reads the files, prost and tonic write the types, pbjson
+//! Compiles the packages without `protoc`: protox reads the files, prost and tonic write the types, pbjson
 //! writes their ProtoJSON.
 
 use std::{env, error::Error, path::PathBuf};
@@ -15,7 +15,7 @@ const IN_OPENAPI: [&str; 5] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["chat/v1/chat.proto", "edge/v1/edge.proto"];
+    let files = ["admin/v1/admin.proto", "chat/v1/chat.proto", "edge/v1/edge.proto"];
     for file in files {
         println!("cargo::rerun-if-changed={file}");
     }
@@ -37,13 +37,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         .compile_well_known_types(true)
         .extern_path(".google.protobuf.Timestamp", "crate::Timestamp")
         .compile_fds(descriptors)?;
-    // Only the public package has a JSON form. Names as in the proto on the way out, camelCase too on the way
+    // Only the public packages have a JSON form. Names as in the proto on the way out, camelCase too on the way
     // in, and what this build does not know is ignored.
     pbjson_build::Builder::new()
         .register_descriptors(&encoded)?
         .extern_path(".google.protobuf.Timestamp", "crate::Timestamp")
         .preserve_proto_field_names()
         .ignore_unknown_fields()
-        .build(&[".chat.v1"])?;
+        .build(&[".admin.v1", ".chat.v1"])?;
     Ok(())
 }

@@ -300,6 +300,8 @@ impl Exchange {
                 }
                 reply.id = id;
             }
+            // Whoever was removed from the room meanwhile misses nothing there.
+            Call::CatchUp(room) if !self.outbox.is_behind(&room) => return Next::Silent,
             Call::CatchUp(_) => {
                 if let Some(Body::Error(error)) = reply.body {
                     self.refused_catch_up(error.retryable, error.retry_after_ms);

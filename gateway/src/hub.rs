@@ -15,7 +15,7 @@ use std::{
 };
 
 use proto::{
-    chat::v1::{Head, Heartbeat, Joined, Position, ServerFrame, server_frame::Body},
+    chat::v1::{Head, Heartbeat, Joined, Position, Removed, ServerFrame, server_frame::Body},
     edge::v1::{RoomReplay, RosterPlace, SessionReplay},
 };
 use tokio::sync::Notify;
@@ -62,6 +62,13 @@ struct Local {
 struct Identity {
     token: String,
     name: String,
+    member: String,
+}
+
+impl Local {
+    fn is_of(&self, member: &str) -> bool {
+        self.identity.as_ref().is_some_and(|identity| identity.member == member)
+    }
 }
 
 /// A room with sessions here.
@@ -151,8 +158,11 @@ impl Hub {
                 frame = unavailable(frame.id);
             }
             Some(Body::Welcome(welcome)) => {
-                local.identity =
-                    Some(Identity { token: welcome.token.clone(), name: welcome.session.clone() });
+                local.identity = Some(Identity {
+                    token: welcome.token.clone(),
+                    name: welcome.session.clone(),
+                    member: welcome.member.as_ref().map(|member| member.id.clone()).unwrap_or_default(),
+                });
             }
             Some(Body::Refreshed(refreshed)) => {
                 if let Some(identity) = &mut local.identity {
@@ -310,6 +320,32 @@ impl Hub {
     pub(crate) fn end(&self, number: Number, close: Close) {
         if let Some(local) = self.lock().sessions.get(&number) {
             local.outbox.close(close);
+        }
+    }
+
+    /// Ends all sessions of a member.
+    pub(crate) fn end_member(&self, member: &str, close: &Close) {
+        for local in self.lock().sessions.values().filter(|local| local.is_of(member)) {
+            local.outbox.close(close.clone());
+        }
+    }
+
+    /// Takes the sessions of a member, or all if `member` is empty, out of a room, and tells them why. They hear nothing
+    /// more of it.
+    pub(crate) fn removed(&self, room_name: &str, member: &str, reason: &str) {
+        let mut inner = self.lock();
+        let Inner { sessions, rooms } = &*inner;
+        let Some(room) = rooms.get(room_name) else { return };
+        let is_meant = |number: &&Number| {
+            member.is_empty() || sessions.get(number).is_some_and(|local| local.is_of(member))
+        };
+        let numbers: Vec<Number> = room.sessions.keys().filter(is_meant).copied().collect();
+        for number in numbers {
+            inner.remove(number, room_name);
+            if let Some(local) = inner.sessions.get(&number) {
+                let removed = Removed { room: room_name.to_owned(), reason: reason.to_owned() };
+                local.outbox.word(ServerFrame::event(Body::Removed(removed)));
+            }
         }
     }
 
@@ -531,6 +567,46 @@ mod tests {
         hub.lock().remove(bob, ROOM);
         assert!(hub.replay().1.is_empty());
         assert_eq!(hub.everyone().len(), 1, "it is still a session");
+    }
+
+    #[test]
+    fn who_was_removed_hears_so_and_nothing_more() {
+        let hub = Hub::new(Arc::new(Fanout::new(1)));
+        let welcome = |number: Number, member: &str| {
+            let member = Some(proto::chat::v1::Member { id: member.into(), ..Default::default() });
+            let welcome = Welcome { member, ..Welcome::default() };
+            hub.reply(number, ServerFrame::reply(1, Body::Welcome(welcome)), None, None, true);
+        };
+        let (ada, adas) = member(&hub, place("A", 5));
+        let (bob, bobs) = member(&hub, place("A", 5));
+        for (number, outbox, name) in [(ada, &adas, "ada"), (bob, &bobs, "bob")] {
+            welcome(number, name);
+            outbox.pop();
+        }
+        let removals = |outbox: &Outbox| {
+            let items = std::iter::from_fn(|| outbox.pop());
+            let told = items.map(|item| match item {
+                Item::Word(word) if matches!(word.body, Some(Body::Removed(_))) => "removed",
+                Item::Event(_) => "event",
+                other => panic!("{other:?}"),
+            });
+            told.collect::<Vec<_>>()
+        };
+        hub.removed(ROOM, "ada", "be kind");
+        hub.removed(ROOM, "ada", "be kind");
+        hub.removed("elsewhere", "", "");
+        say(&hub, "A", 6);
+        assert_eq!(removals(&adas), ["removed"], "once");
+        assert_eq!(removals(&bobs), ["event"]);
+        hub.removed(ROOM, "", "closed");
+        say(&hub, "A", 7);
+        assert_eq!(removals(&bobs), ["removed"]);
+        assert!(hub.replay().1.is_empty(), "nobody is in the room");
+
+        hub.end_member("ada", &Close::told(4502, "out"));
+        let waker = std::task::Waker::noop();
+        assert_eq!(adas.listen(waker).map(|close| close.code()), Some(4502));
+        assert_eq!(bobs.listen(waker), None);
     }
 
     #[test]

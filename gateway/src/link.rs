@@ -579,6 +579,12 @@ impl Keeper {
                 }
             }
             Some(Down::End(end)) => self.hub.end(end.session, Close::told(end.code, &end.reason)),
+            Some(Down::MemberEnd(end)) => {
+                self.hub.end_member(&end.member, &Close::told(end.code, &end.reason));
+            }
+            Some(Down::Removal(removal)) if current => {
+                self.hub.removed(&removal.room, &removal.member, &removal.reason);
+            }
             Some(Down::Event(event)) if current => {
                 if let Some(frame) = event.frame {
                     let again = self.hub.event(&event.room, frame, event.position, event.roster);

@@ -7,7 +7,7 @@ use std::{io, process::ExitCode, time::Duration};
 
 use futures_util::StreamExt as _;
 use gateway::{Gateway, Upstream};
-use room_service::{Service, open_store, serve};
+use room_service::{Service, http::OperatorsDoor, open_store, serve};
 use runtime::{Fatal, Health, Tasks, admin, asked_to_stop, bind, settings, telemetry};
 use tokio::{io::DuplexStream, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -46,12 +46,14 @@ async fn run(
 
     let listener = bind("PARLOR_GATEWAY_LISTEN", gateway.listen).await?;
     let bots = bind("PARLOR_ROOM_SERVICE_LISTEN", room_service.listen).await?;
-    for (setting, address) in [
-        ("PARLOR_GATEWAY_ADMIN_LISTEN", gateway.admin_listen),
-        ("PARLOR_ROOM_SERVICE_ADMIN_LISTEN", room_service.admin_listen),
+    let operators = OperatorsDoor::default();
+    for (setting, address, routes) in [
+        ("PARLOR_GATEWAY_ADMIN_LISTEN", gateway.admin_listen, None),
+        ("PARLOR_ROOM_SERVICE_ADMIN_LISTEN", room_service.admin_listen, Some(operators.routes())),
     ] {
         let listener = bind(setting, address).await?;
-        back.spawn("admin", admin::serve(listener, health.clone(), metrics.clone(), back.clone()));
+        let (health, metrics) = (health.clone(), metrics.clone());
+        back.spawn("admin", admin::serve_with(listener, health, metrics, back.clone(), routes));
     }
 
     let (store, feed) = open_store(&room_service, &health, &back)?;
@@ -64,6 +66,7 @@ async fn run(
             else {
                 return Ok(());
             };
+            operators.open(service.clone());
             let links = ReceiverStream::new(links).boxed();
             let bots = TcpIncoming::from(bots).with_nodelay(Some(true));
             tokio::try_join!(serve(service.clone(), links, health.clone()), serve(service, bots, health))?;

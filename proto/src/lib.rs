@@ -1,5 +1,5 @@
-//! Parlor's vocabulary, generated from `chat/v1/chat.proto` (public) and `edge/v1/edge.proto` (gateway to room
-//! service), with ProtoJSON for the public one.
+//! Parlor's vocabulary, generated from `chat/v1/chat.proto` (public), `admin/v1/admin.proto` (operators) and
+//! `edge/v1/edge.proto` (gateway to room service), with ProtoJSON for the first two.
 //!
 //! Nothing here decides anything. How a frame travels is `gateway`'s, what it does is `room-service`'s.
 
@@ -17,6 +17,16 @@ pub mod chat {
     }
 }
 
+/// The vocabulary of operators.
+pub mod admin {
+    /// Version 1.
+    #[allow(missing_docs, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("admin.v1");
+        include!(concat!(env!("OUT_DIR"), "/admin.v1.serde.rs"));
+    }
+}
+
 /// The private vocabulary between a gateway and a room service.
 pub mod edge {
     /// Version 1.
@@ -26,7 +36,7 @@ pub mod edge {
     }
 }
 
-/// Both packages as a `FileDescriptorSet`, for gRPC reflection.
+/// All packages as a `FileDescriptorSet`, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 impl chat::v1::ServerFrame {

@@ -16,7 +16,7 @@ fn every_golden_client_frame_is_read_and_written_back() {
 #[test]
 fn every_golden_server_frame_is_read_and_written_back() {
     let seen = each::<ServerFrame>("server", |frame| format!("{:?}", variant(frame.body.as_ref())));
-    assert_eq!(seen.len(), 14, "a fixture for each body: {seen:?}");
+    assert_eq!(seen.len(), 15, "a fixture for each body: {seen:?}");
 }
 
 #[test]

@@ -72,6 +72,7 @@ impl Service {
             text,
             sent_at: acked.sent_at,
             member: Some(member),
+            ..Message::default()
         }))
     }
 
@@ -84,7 +85,7 @@ impl Service {
         let room = enterable(&history.room, who)?;
         self.limits.allow_call(&who.member.id)?;
         let limit = history_limit(history.limit, self.settings.history_page);
-        self.history(&room, history.before, limit).await
+        self.history(&room, history.before, limit, &who.member.id).await
     }
 
     /// A page of the roster of a room that `who` may enter.
@@ -95,7 +96,9 @@ impl Service {
     ) -> Result<MembersPage, Refusal> {
         let room = enterable(&members.room, who)?;
         self.limits.allow_call(&who.member.id)?;
-        let mut all = self.store.snapshot(&room, 0).await?.members;
+        let snapshot = self.store.snapshot(&room, 0).await?;
+        self.check_rules(&room, snapshot.standing.rules_version, &who.member.id).await?;
+        let mut all = snapshot.members;
         let member_count = u32::try_from(all.len()).unwrap_or(u32::MAX);
         all.retain(|member| member.id > members.after);
         all.sort_by(|one, other| one.id.cmp(&other.id));
@@ -111,6 +114,10 @@ impl Listener for Nobody {
     fn reply(&self, _session: u64, _frame: ServerFrame, _place: Option<Place>) {}
 
     fn event(&self, _room: &RoomId, _frame: &ServerFrame, _place: Option<&Place>) {}
+
+    fn removed(&self, _room: &RoomId, _member: &str, _reason: &str) {}
+
+    fn end(&self, _session: u64, _reason: &str) {}
 
     fn catches_up(&self) -> bool {
         false

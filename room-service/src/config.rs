@@ -72,6 +72,11 @@ pub struct Settings {
     #[arg(long, env = "PARLOR_ROOM_SERVICE_TOKEN_SECRET", value_parser = secret, hide_env_values = true)]
     pub token_secret: Option<String>,
 
+    /// What operators show to disconnect members, ban them, delete messages and close rooms, by gRPC and by HTTP: at
+    /// least 16 characters. A secret: whoever has it may remove anybody. Unset: nobody may do any of that.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_ADMIN_TOKEN", value_parser = secret, hide_env_values = true)]
+    pub admin_token: Option<String>,
+
     /// How long a session token brings a guest back. A month of absence makes a new guest.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_TOKEN_TTL", default_value = "30days", value_parser = duration)]
     pub token_ttl: Duration,

@@ -1,5 +1,6 @@
 //! The doors of the room service: the only files that know tonic's server side.
 
+pub mod admin;
 pub mod chat;
 pub mod edge;
 pub(crate) mod probe;
@@ -13,7 +14,7 @@ use futures_util::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Status, metadata::MetadataMap};
 
 use crate::Service;
 
@@ -25,6 +26,11 @@ impl Service {
         }
         Ok(())
     }
+}
+
+/// The token of a call.
+fn bearer(metadata: &MetadataMap) -> Option<&str> {
+    metadata.get("authorization")?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
 /// What waits for one stream, bounded in frames and in bytes; one frame may be larger if it is alone. It is never waited for: a stream that is full is broken,

@@ -1,15 +1,19 @@
 //! Parlor's room service: decides who may join, what may be said and what everyone hears.
 //!
-//! Two doors, [`door::edge`] for gateways and [`door::chat`] for bots, meet in one `session`. A room that somebody is
+//! Two doors, [`door::edge`] for gateways and [`door::chat`] for bots, meet in one `session`; operators have
+//! [`door::admin`] and [`http`]. A room that somebody is
 //! in is one task (`room`); what must not be lost is the [`store`]'s. Nothing here knows WebSockets or JSON frames.
 
 mod calls;
 pub mod config;
 mod delivery;
 pub mod door;
+pub mod http;
 pub mod identity;
 pub mod ids;
+mod kept_out;
 mod limits;
+mod operators;
 mod presence;
 mod refusal;
 mod room;
@@ -29,7 +33,8 @@ use std::{
 
 use futures_util::Stream;
 use proto::{
-    chat::v1::chat_service_server::ChatServiceServer, edge::v1::edge_service_server::EdgeServiceServer,
+    admin::v1::admin_service_server::AdminServiceServer, chat::v1::chat_service_server::ChatServiceServer,
+    edge::v1::edge_service_server::EdgeServiceServer,
 };
 use runtime::{Fatal, Health, Tasks};
 use tokio::{
@@ -45,9 +50,10 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use self::{
     config::Settings,
     delivery::Delivery,
-    door::{chat::ChatDoor, edge::EdgeDoor},
+    door::{admin::AdminDoor, chat::ChatDoor, edge::EdgeDoor},
     identity::Tokens,
     ids::{EdgeId, draw},
+    kept_out::KeptOut,
     limits::{MemberLimits, SessionLimits},
     presence::{Edge, Presence},
     room::{Limits, ListenerId},
@@ -88,6 +94,7 @@ pub struct Service {
     bots: Arc<Semaphore>,
     limits: MemberLimits,
     session_limits: SessionLimits,
+    kept_out: Arc<KeptOut>,
     listeners: AtomicU64,
     /// The streams at the doors. They move before the rest ends.
     doors: Tasks,
@@ -143,6 +150,7 @@ impl Service {
             bots: Arc::new(Semaphore::new(settings.max_bots)),
             limits: MemberLimits::new(&settings),
             session_limits: SessionLimits::new(&settings),
+            kept_out: KeptOut::start(store.clone(), rooms.clone(), tasks),
             listeners: AtomicU64::new(1),
             doors: doors.clone(),
             tasks: tasks.clone(),
@@ -194,7 +202,7 @@ async fn shared_secret(store: &dyn Store, doors: &Tasks) -> Option<String> {
     }
 }
 
-/// Serves both doors, gRPC health and reflection on what `incoming` brings, until the doors stop and the streams have
+/// Serves the doors, gRPC health and reflection on what `incoming` brings, until the doors stop and the streams have
 /// moved or [`Settings::drain`] is over.
 pub async fn serve<Incoming, Connection>(
     service: Arc<Service>,
@@ -217,6 +225,8 @@ where
     let edge = EdgeServiceServer::new(EdgeDoor::new(service.clone()))
         .max_decoding_message_size(MAX_FRAME_BYTES)
         .max_encoding_message_size(MAX_SENT_BYTES);
+    let admin =
+        AdminServiceServer::new(AdminDoor::new(service.clone())).max_decoding_message_size(MAX_FRAME_BYTES);
     let keepalive = Some(service.settings.keepalive);
     let stopping = service.doors.stopping().clone();
     let drain = service.settings.drain;
@@ -233,6 +243,7 @@ where
         .add_service(reflection)
         .add_service(chat)
         .add_service(edge)
+        .add_service(admin)
         .serve_with_incoming_shutdown(incoming, async move { stopped.cancelled().await });
     // A stream that stays open would keep the server for ever.
     let deadline = async {

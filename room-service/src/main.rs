@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use room_service::{Service, config::Settings, open_store, serve};
+use room_service::{Service, config::Settings, http::OperatorsDoor, open_store, serve};
 use runtime::{Fatal, Health, Tasks, admin, asked_to_stop, bind, settings, telemetry};
 use tonic::transport::server::TcpIncoming;
 
@@ -20,7 +20,9 @@ async fn run(settings: Settings) -> Result<(), Fatal> {
     let (health, doors, tasks) = (Health::default(), Tasks::default(), Tasks::default());
     let listener = bind("PARLOR_ROOM_SERVICE_LISTEN", settings.listen).await?;
     let admin_listener = bind("PARLOR_ROOM_SERVICE_ADMIN_LISTEN", settings.admin_listen).await?;
-    tasks.spawn("admin", admin::serve(admin_listener, health.clone(), metrics, tasks.clone()));
+    let operators = OperatorsDoor::default();
+    let routes = Some(operators.routes());
+    tasks.spawn("admin", admin::serve_with(admin_listener, health.clone(), metrics, tasks.clone(), routes));
     let (store, feed) = open_store(&settings, &health, &tasks)?;
     let (stop, drain_health) = (doors.clone(), health.clone());
     tasks.spawn("signal", async move {
@@ -30,6 +32,7 @@ async fn run(settings: Settings) -> Result<(), Fatal> {
     });
     tracing::info!(address = %settings.listen, redis = settings.redis_url.is_some(), "the room service starts");
     if let Some(service) = Service::start(settings, store, feed, &health, &doors, &tasks).await {
+        operators.open(service.clone());
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         serve(service, incoming, health).await?;
     }

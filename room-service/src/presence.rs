@@ -289,6 +289,8 @@ mod tests {
     impl Listener for Nobody {
         fn reply(&self, _: u64, _: ServerFrame, _: Option<Place>) {}
         fn event(&self, _: &RoomId, _: &ServerFrame, _: Option<&Place>) {}
+        fn removed(&self, _: &RoomId, _: &str, _: &str) {}
+        fn end(&self, _: u64, _: &str) {}
         fn head(&self, _: &RoomId, _: Head) {}
         fn catches_up(&self) -> bool {
             true

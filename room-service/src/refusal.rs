@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use proto::chat::v1::Error as ErrorFrame;
 
-use crate::{ids::draw, store::StoreError};
+use crate::{
+    ids::draw,
+    store::{StoreError, operators::because},
+};
 
 /// Why a frame did nothing.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,15 @@ pub enum Refusal {
         /// When it is allowed again.
         retry_after: Duration,
     },
+    /// An operator keeps the member out of all rooms.
+    #[error("An operator removed you from this chat{}", because(.reason))]
+    KeptOut {
+        /// An operator's words; may be empty.
+        reason: String,
+    },
+    /// Something that is not there, or not any more.
+    #[error("{0}")]
+    NotFound(String),
     /// The store cannot be reached.
     #[error("The chat cannot reach its storage right now. Try again in a moment.")]
     Unavailable,
@@ -58,7 +70,8 @@ impl Refusal {
         match self {
             Self::Invalid(_) => "INVALID",
             Self::Unauthenticated(_) => "UNAUTHENTICATED",
-            Self::Forbidden(_) => "FORBIDDEN",
+            Self::Forbidden(_) | Self::KeptOut { .. } => "FORBIDDEN",
+            Self::NotFound(_) => "NOT_FOUND",
             Self::NotJoined { .. } => "NOT_JOINED",
             Self::TooLarge { .. } => "TOO_LARGE",
             Self::RateLimited { .. } => "RATE_LIMITED",
@@ -76,6 +89,7 @@ impl From<StoreError> for Refusal {
                 tracing::debug!(%error, "the store is away");
                 Self::Unavailable
             }
+            StoreError::Forbidden(forbidden) => Self::Forbidden(forbidden.to_string()),
             StoreError::Broken(_) => {
                 let incident = draw("i_");
                 tracing::error!(%error, incident, "the store is broken");

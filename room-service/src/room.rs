@@ -4,7 +4,11 @@
 //! sessions want; it hands messages on in the order of their numbers, each once, and reads from the store whatever is
 //! missing between them. Listeners are never waited for.
 //!
+//! What operators forbid in it is `room/rules.rs`.
+//!
 //! **Invariant:** `head` is the newest message that was handed to every listener, and the tail ends with it.
+
+mod rules;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -28,10 +32,13 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+pub(crate) use self::rules::Unseated;
 use crate::{
     ids::{EdgeId, RoomId, SessionName},
     roster::{MAX_MEMBERS, Roster},
-    store::{Arrival, Published, Resume, RosterChange, Seat, Standing, Store, StoreError},
+    store::{
+        Arrival, Published, Resume, RosterChange, Rules, Seat, Standing, Store, StoreError, operators::bury,
+    },
 };
 
 /// How many messages the tail holds: what most joins and returns need, without asking the store.
@@ -61,6 +68,10 @@ pub(crate) trait Listener: Send + Sync + 'static {
     fn reply(&self, session: u64, frame: ServerFrame, place: Option<Place>);
     /// An event for all sessions in the room.
     fn event(&self, room: &RoomId, frame: &ServerFrame, place: Option<&Place>);
+    /// An operator removed this member (empty: everyone) from a room with sessions here.
+    fn removed(&self, room: &RoomId, member: &str, reason: &str);
+    /// An operator keeps the member of one session out.
+    fn end(&self, session: u64, reason: &str);
     /// Where a room with sessions here stands, as read from the store.
     fn head(&self, room: &RoomId, head: Head);
     /// Whether a session that was told only the beginning of what it missed is seen to from the other side.
@@ -130,12 +141,14 @@ pub(crate) struct Inbox {
     commands: mpsc::Sender<Box<Command>>,
     /// Something heard did not fit: to be read from the store.
     missed: AtomicBool,
+    /// Sessions that operators removed.
+    pub(crate) unseated: Arc<Unseated>,
 }
 
 impl Inbox {
     /// Of `room`, which takes out what is put into `commands`.
     pub(crate) fn new(room: RoomId, commands: mpsc::Sender<Box<Command>>) -> Self {
-        Self { room, commands, missed: AtomicBool::new(false) }
+        Self { room, commands, missed: AtomicBool::new(false), unseated: Arc::default() }
     }
 
     /// Waits for a place. False: the room is closed.
@@ -190,14 +203,24 @@ pub(crate) struct Room {
     roster_suspect: Option<u64>,
     /// Replays that the store could not answer. Their sessions come in when it can: they would not notice a hole.
     unreplayed: Vec<Replay>,
+    rules: Rules,
+    pub(crate) unseated: Arc<Unseated>,
 }
 
 impl Room {
     /// Begins to hear the room, then reads it: the other order loses what is said in between.
     pub(crate) async fn open(id: RoomId, store: Arc<dyn Store>, limits: Limits) -> Result<Self, StoreError> {
         store.subscribe(&id).await?;
-        match store.snapshot(&id, limits.page).await {
-            Ok(snapshot) => Ok(Self {
+        let read = async {
+            let snapshot = store.snapshot(&id, limits.page).await?;
+            let rules = match snapshot.standing.rules_version {
+                0 => Rules::default(),
+                _ => store.rules(&id).await?,
+            };
+            Ok((snapshot, rules))
+        };
+        match read.await {
+            Ok((snapshot, rules)) => Ok(Self {
                 id,
                 store,
                 limits,
@@ -209,6 +232,8 @@ impl Room {
                 behind: false,
                 roster_suspect: None,
                 unreplayed: Vec::new(),
+                rules,
+                unseated: Arc::default(),
             }),
             Err(error) => {
                 store.unsubscribe(&id).await;
@@ -263,6 +288,7 @@ impl Room {
             Command::Heard(published) => match *published {
                 Published::Message(message) => self.hear(message).await,
                 Published::Presence(change) => self.hear_presence(change).await,
+                Published::Rules(version) => Box::pin(self.check_rules(version)).await,
                 Published::Typing(typing) => self.tell(&ServerFrame::event(Body::Typing(typing)), None),
             },
             Command::Gap => Box::pin(self.catch_up()).await,
@@ -278,6 +304,7 @@ impl Room {
                 for replay in &mut self.unreplayed {
                     replay.seats.retain(|seat| seat.session != session);
                 }
+                self.unseated.remove(&session);
                 if let Some(present) = self.present.get_mut(&ear) {
                     present.sessions.remove(&session);
                     if present.sessions.is_empty() {
@@ -324,6 +351,11 @@ impl Room {
 
     fn hand_on(&mut self, message: Message) {
         self.head = message.seq;
+        if message.deletes > 0
+            && let Some(deleted) = self.tail.iter_mut().find(|other| other.seq == message.deletes)
+        {
+            bury(deleted);
+        }
         let frame = ServerFrame::event(Body::Message(message));
         self.tell(&frame, None);
         if self.tail.len() == TAIL.max(self.limits.page as usize) {
@@ -362,6 +394,7 @@ impl Room {
                 Err(error) => return self.fall_behind(&error),
             };
             self.behind = false;
+            self.check_rules(resume.standing.rules_version).await;
             // A room that was read before anybody was in it had none.
             let new_epoch = !self.epoch.is_empty() && resume.standing.epoch != self.epoch;
             self.epoch = resume.standing.epoch;
@@ -423,12 +456,15 @@ impl Room {
         });
         let outcomes: Vec<Result<Arrival, StoreError>> =
             outcomes.buffer_unordered(REJOIN_AT_ONCE).collect().await;
-        if let Some(Err(error)) = outcomes.iter().find(|outcome| outcome.is_err()) {
+        // Whom an operator keeps out meanwhile is removed when that is heard.
+        let failed = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+        if let Some(error) = failed.into_iter().find(|error| !matches!(error, StoreError::Forbidden(_))) {
             self.fall_behind(error);
         }
     }
 
     async fn compare(&mut self, standing: Standing) {
+        self.check_rules(standing.rules_version).await;
         if self.behind || standing.epoch != self.epoch || standing.head > self.head {
             if !self.behind && standing.epoch == self.epoch {
                 metrics::counter!("parlor_room_service_heads_behind_total").increment(1);
@@ -459,6 +495,12 @@ impl Room {
     }
 
     async fn join(&mut self, join: Join) {
+        if let Some(forbidden) = self.rules.forbid(&join.seat.member.id) {
+            // Since the store let them in.
+            self.take_out(vec![join.seat]).await;
+            let _ = join.done.send(Err(forbidden.into()));
+            return;
+        }
         if join.arrival.new_member {
             // The topic says so too, perhaps later. Heard first, it is an event for the others alone.
             self.roster.came(&join.seat.member, join.arrival.standing.roster_version);
@@ -584,8 +626,9 @@ impl Room {
         Some(self.tail.iter().filter(|message| (first..=last).contains(&message.seq)).cloned().collect())
     }
 
-    async fn replay(&mut self, replay: Replay) {
+    async fn replay(&mut self, mut replay: Replay) {
         let listener = replay.ear.listener.clone();
+        replay.seats = self.let_in(&*listener, replay.seats).await;
         // What is heard of the roster from here on is announced, once the sessions are seated.
         let place = Place { position: None, roster: self.roster.place() };
         let mut left = match self.departures(replay.roster.as_ref()).await {
@@ -622,7 +665,8 @@ impl Room {
             edge: edge.clone(),
             sessions: HashMap::new(),
         });
-        present.sessions.extend(seats.into_iter().map(|seat| (seat.session, seat.member)));
+        let seats = seats.into_iter().inspect(|seat| self.unseated.remove(&seat.session));
+        present.sessions.extend(seats.map(|seat| (seat.session, seat.member)));
     }
 
     /// The room as `joined` tells it, with `newcomer` in it wherever the page ends, and even if the topic has not said so

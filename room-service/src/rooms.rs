@@ -111,6 +111,16 @@ impl Rooms {
         seated.await.ok()
     }
 
+    /// Compares one room, if it is open here, with the store.
+    pub(crate) async fn look_at(&self, room: &RoomId) {
+        let inbox = self.lock().get(room).map(|entry| entry.inbox.clone());
+        if let Some(inbox) = inbox
+            && let Ok(standing) = self.store.standing(room).await
+        {
+            inbox.tell(Command::Beacon(standing));
+        }
+    }
+
     /// The store may have forgotten the sessions of one listener, or of all.
     pub(crate) fn reassert(&self, ear: Option<ListenerId>) {
         self.tell_all(|| Command::Reassert(ear));
@@ -126,7 +136,8 @@ impl Rooms {
             let serve = async {
                 // Boxed, since it is over soon and the room is there for long.
                 let opened = Box::pin(rooms.open_for(&inbox.room, &mut commands)).await;
-                if let Some((open, waiting)) = opened {
+                if let Some((mut open, waiting)) = opened {
+                    open.unseated = inbox.unseated.clone();
                     let (linger, may_end) = (|| rooms.linger(), || rooms.close_if_empty(&inbox.room));
                     open.serve(waiting, commands, inbox, linger, may_end).await;
                 }
@@ -261,6 +272,11 @@ impl RoomGuard {
     /// Tells the room, waiting for a place. False: the room is closed.
     pub(crate) async fn send(&self, command: Command) -> bool {
         self.inbox.send(command).await
+    }
+
+    /// Whether an operator removed this session from the room.
+    pub(crate) fn is_unseated(&self, session: &SessionName) -> bool {
+        self.inbox.unseated.contains(session)
     }
 }
 

@@ -87,18 +87,32 @@ impl Session {
         self.who.is_some()
     }
 
+    /// Whether it speaks as this member.
+    pub(crate) fn is_of(&self, member: &str) -> bool {
+        self.who.as_ref().is_some_and(|who| who.member.id == member)
+    }
+
     /// Does what the frame asks for, and replies.
     pub(crate) async fn handle(&mut self, frame: ClientFrame) {
         let id = frame.id;
+        let mut out = None;
         match self.outcome(frame).await {
             Ok(Some(reply)) => self.reply(id, reply),
             // The room replied, in the order of its events.
             Ok(None) => {}
             Err(refusal) => {
+                out = matches!(refusal, Refusal::KeptOut { .. }).then(|| refusal.to_string());
                 metrics::counter!("parlor_room_service_refusals_total", "code" => refusal.code())
                     .increment(1);
                 self.reply(id, Reply::Error(refusal.into()));
             }
+        }
+        // After the frame, so that nobody slips in who was kept out while it was handled.
+        if let Some(Err(refusal)) = self.who.as_ref().map(|who| self.service.kept_out.check(&who.member.id)) {
+            out = Some(refusal.to_string());
+        }
+        if let Some(words) = out {
+            self.door.ear.listener.end(self.number, &words);
         }
     }
 
@@ -110,7 +124,10 @@ impl Session {
             }
             Some(Said::Hello(hello)) => self.hello(hello).map(|welcome| Some(Reply::Welcome(welcome))),
             Some(said) => match self.who.clone() {
-                Some(who) => self.obey(frame.id, said, who).await,
+                Some(who) => {
+                    self.service.kept_out.check(&who.member.id)?;
+                    self.obey(frame.id, said, who).await
+                }
                 None => Err(Refusal::Unauthenticated("Say hello first.".to_owned())),
             },
         }
@@ -264,10 +281,11 @@ impl Session {
         let limit = history_limit(history.limit, self.service.settings.history_page);
         let (done, recent) = oneshot::channel();
         guard.send(Command::History { before: history.before, limit, done }).await;
-        match recent.await {
-            Ok(Some((epoch, messages))) => Ok(HistoryPage { room: history.room.clone(), epoch, messages }),
-            _ => self.service.history(guard.room(), history.before, limit).await,
+        if let Ok(Some((epoch, messages))) = recent.await {
+            return Ok(HistoryPage { room: history.room.clone(), epoch, messages });
         }
+        let who = self.who.as_ref().map_or("", |who| who.member.id.as_str());
+        self.service.history(guard.room(), history.before, limit, who).await
     }
 
     async fn members(&self, members: MembersRequest) -> Result<MembersPage, Refusal> {
@@ -288,7 +306,8 @@ impl Session {
 
     fn joined(&self, room: &str) -> Result<&RoomGuard, Refusal> {
         let room = parse_room(room)?;
-        self.guard(&room).ok_or_else(|| not_joined(&room))
+        let seated = self.guard(&room).filter(|guard| !guard.is_unseated(&self.name));
+        seated.ok_or_else(|| not_joined(&room))
     }
 
     fn guard(&self, room: &RoomId) -> Option<&RoomGuard> {
@@ -332,14 +351,31 @@ impl Session {
 impl Service {
     /// Who brings this token.
     pub(crate) fn identify(&self, token: &str) -> Result<Identity, Refusal> {
-        self.tokens.read(token).map_err(|error| {
+        let identity = self.tokens.read(token).map_err(|error| {
             Refusal::Unauthenticated(match error {
                 TokenError::Expired => {
                     "token: its time is over. Say hello without it, or sign in again.".to_owned()
                 }
                 TokenError::Invalid => "token: it is not one of ours. Say hello without it.".to_owned(),
             })
-        })
+        })?;
+        self.kept_out.check(&identity.member.id)?;
+        Ok(identity)
+    }
+
+    /// Refuses a member whom operators keep out of a room of which the rules have this version.
+    pub(crate) async fn check_rules(
+        &self,
+        room: &RoomId,
+        rules_version: u64,
+        member: &str,
+    ) -> Result<(), Refusal> {
+        // Most rooms have none.
+        if rules_version == 0 {
+            return Ok(());
+        }
+        let forbidden = self.store.rules(room).await?.forbid(member);
+        forbidden.map_or(Ok(()), |forbidden| Err(Refusal::Forbidden(forbidden.to_string())))
     }
 
     /// Checks a message and appends it. It counts for its member.
@@ -355,14 +391,16 @@ impl Service {
         Ok(Sent { room: send.room, epoch, seq, id, sent_at: Some(appended.sent_at) })
     }
 
-    /// A page of history from the store.
+    /// A page of history from the store, for a member.
     pub(crate) async fn history(
         &self,
         room: &RoomId,
         before: u32,
         limit: u32,
+        member: &str,
     ) -> Result<HistoryPage, Refusal> {
         let page = self.store.history(room, before, limit).await?;
+        self.check_rules(room, page.standing.rules_version, member).await?;
         Ok(HistoryPage { room: room.to_string(), epoch: page.standing.epoch, messages: page.messages })
     }
 }
@@ -387,7 +425,7 @@ pub(crate) fn members_limit(asked: u32) -> usize {
     }
 }
 
-fn parse_room(name: &str) -> Result<RoomId, Refusal> {
+pub(crate) fn parse_room(name: &str) -> Result<RoomId, Refusal> {
     let words = || format!("room: a room's name has 1 to {MAX_ROOM_NAME} of a-z 0-9 . _ -");
     RoomId::parse(name).ok_or_else(|| Refusal::Invalid(words()))
 }

@@ -4,6 +4,7 @@
 //! `tests/store_contract.rs` holds both to them. Nothing here decides who may do what.
 
 mod memory;
+pub(crate) mod operators;
 mod redis;
 #[cfg(test)]
 mod scripted;
@@ -28,6 +29,10 @@ use tokio::sync::mpsc;
 pub(crate) use self::scripted::ScriptedStore;
 pub use self::{
     memory::MemoryStore,
+    operators::{
+        ACTS_KEPT, Act, Acts, Ban, DISCONNECTION_KEPT, Forbidden, MAX_BANS, MAX_KEPT_OUT, OperatorStore,
+        Rules,
+    },
     redis::{Ack, RedisOptions, RedisStore},
 };
 use crate::ids::{EdgeId, RoomId, SessionName};
@@ -54,6 +59,9 @@ pub enum StoreError {
     /// It holds something that Parlor did not write.
     #[error("the store holds something unexpected: {0}")]
     Broken(String),
+    /// An operator forbids it: nothing was done.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
 }
 
 /// Why a probe was not published, in words for an operator. Without addresses: `/readyz` tells them to anyone.
@@ -121,6 +129,8 @@ pub struct Standing {
     pub head: u32,
     /// Counts the changes of the roster.
     pub roster_version: u64,
+    /// Counts the changes of what operators forbid.
+    pub rules_version: u64,
 }
 
 /// What joining did.
@@ -210,6 +220,8 @@ pub enum Published {
     Presence(RosterChange),
     /// Somebody is writing.
     Typing(proto::chat::v1::Typing),
+    /// What operators forbid has changed, to this version.
+    Rules(u64),
 }
 
 /// What a room service hears of its rooms.
@@ -223,18 +235,20 @@ pub enum Heard {
     Gap,
 }
 
-/// The seam. Every method answers within a few seconds, with [`StoreError::Unavailable`] if it must.
+/// The seam, with what operators change in [`OperatorStore`]. Every method answers within a few seconds, with [`StoreError::Unavailable`] if it must.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: OperatorStore {
     /// Numbers `draft`, keeps it, forgets the oldest beyond the bound and publishes it, as one step.
     ///
     /// Numbers are 1, 2, 3, … without holes. A second call with the same room, member and `client_id` within
     /// [`REPEAT_WINDOW`] stores nothing and returns what the first call did, which makes a retry safe. Were these
-    /// separate steps, a listener could hear 8 before 7.
+    /// separate steps, a listener could hear 8 before 7. Whoever operators keep out of the room gets
+    /// [`StoreError::Forbidden`].
     async fn append(&self, draft: &Draft) -> Result<Appended, StoreError>;
 
     /// Puts a session into a room; the member with their first session. Publishes if the roster changed. A seat
-    /// that is already taken by the same session changes nothing.
+    /// that is already taken by the same session changes nothing. Whoever operators keep out of the room gets
+    /// [`StoreError::Forbidden`].
     async fn join(&self, room: &RoomId, seat: &Seat) -> Result<Arrival, StoreError>;
 
     /// Takes a session out of a room; the member with their last session. Publishes if the roster changed.

@@ -10,8 +10,9 @@ use proto::chat::v1::Position;
 use room_service::{
     ids::{EdgeId, RoomId, SessionName},
     store::{
-        Ack, Appended, DEPARTURES_KEPT, DEPARTURES_TTL, Draft, Feed, Heard, Lease, MemoryStore, ProbeError,
-        Published, RedisOptions, RedisStore, RosterChange, Standing, Store,
+        Ack, Act, Appended, DEPARTURES_KEPT, DEPARTURES_TTL, Draft, Feed, Forbidden, Heard, Lease, MAX_BANS,
+        MemoryStore, ProbeError, Published, RedisOptions, RedisStore, RosterChange, Rules, Standing, Store,
+        StoreError,
     },
 };
 use runtime::{Health, Tasks};
@@ -136,6 +137,178 @@ laws! {
     a_join_beside_a_leave_of_the_same_edge_is_found
     who_left_after_a_version_is_known_until_they_are_back
     of_many_who_left_the_newest_are_known_and_no_more_is_proved
+    a_deletion_leaves_a_tombstone_and_the_numbers_whole
+    what_is_not_there_is_not_deleted
+    who_is_banned_neither_comes_nor_speaks_until_it_is_over
+    a_closed_room_takes_nobody_and_nothing_until_it_is_opened
+    no_more_are_banned_than_may_be
+    an_act_is_seen_once_by_whoever_looks
+    who_is_kept_out_is_known_until_they_are_let_in
+}
+
+async fn a_deletion_leaves_a_tombstone_and_the_numbers_whole(mut world: World) {
+    let (store, lobby) = (world.store.clone(), lobby());
+    world.say("c1", "quote \" and \u{1f469}\u{200d}\u{1f4bb} / \\").await;
+    let said = world.say("c2", "unkind").await;
+    let before = store.history(&lobby, 0, 10).await.unwrap().messages;
+    store.subscribe(&lobby).await.unwrap();
+
+    let tombstone = store.delete(&lobby, said.seq, &said.id).await.unwrap().unwrap();
+    assert_eq!((tombstone.deleted, tombstone.text.as_str()), (true, ""));
+    let expected = proto::chat::v1::Message { text: String::new(), deleted: true, ..before[1].clone() };
+    assert_eq!(tombstone, expected, "who said it when is left");
+    let Published::Message(deletion) = world.published().await else { panic!("a message") };
+    assert_eq!((deletion.seq, deletion.deletes, deletion.text.as_str()), (3, 2, ""));
+    assert_eq!((deletion.epoch.as_str(), deletion.room.as_str()), (said.epoch.as_str(), "lobby"));
+    assert!(deletion.member.is_none() && deletion.sent_at.is_some() && !deletion.id.is_empty());
+    assert_eq!(
+        store.history(&lobby, 0, 10).await.unwrap().messages,
+        [&before[0], &tombstone, &deletion].map(Clone::clone)
+    );
+
+    assert_eq!(store.delete(&lobby, said.seq, "").await.unwrap(), Some(tombstone), "again is the same");
+    assert_eq!(store.standing(&lobby).await.unwrap().head, 3);
+    assert_eq!(world.say("c2", "unkind").await, Appended { repeated: true, ..said.clone() });
+    assert_eq!(world.say("c3", "go on").await.seq, 4);
+    let since = position("another", said.seq, &said.id);
+    let resume = store.resume(&lobby, &since, 10, 10).await.unwrap();
+    assert!(resume.resumed, "a position at a tombstone is proved as before");
+    assert_eq!(resume.messages.iter().map(|message| message.seq).collect::<Vec<_>>(), [3, 4]);
+    world.end().await;
+}
+
+async fn what_is_not_there_is_not_deleted(world: World) {
+    let store = &world.store;
+    let mut said = Vec::new();
+    for n in 1..=6 {
+        said.push(world.say(&format!("c{n}"), "hi").await);
+    }
+    store.delete(&lobby(), 6, "").await.unwrap().unwrap();
+    for (seq, id) in
+        [(1, ""), (2, ""), (7, ""), (8, ""), (0, ""), (5, said[5].id.as_str()), (5, "x"), (u32::MAX, "")]
+    {
+        assert_eq!(store.delete(&lobby(), seq, id).await.unwrap(), None, "{seq} {id}");
+    }
+    assert_eq!(store.standing(&lobby()).await.unwrap().head, 7);
+    world.end().await;
+}
+
+async fn who_is_banned_neither_comes_nor_speaks_until_it_is_over(mut world: World) {
+    let (store, lobby) = (world.store.clone(), lobby());
+    let first = world.say("c1", "hi").await;
+    store.subscribe(&lobby).await.unwrap();
+    assert!(store.ban(&lobby, "ada", None, "be \"kind\" é").await.unwrap());
+    assert_eq!(world.published().await, Published::Rules(1));
+    let banned = |outcome: Result<(), StoreError>| match outcome {
+        Err(StoreError::Forbidden(Forbidden::Banned { reason })) => reason,
+        other => panic!("not banned but {other:?}"),
+    };
+    assert_eq!(banned(store.append(&draft("c2", "hi")).await.map(|_| ())), "be \"kind\" é");
+    assert_eq!(banned(store.join(&lobby, &seat("s1", "ada", "e1")).await.map(|_| ())), "be \"kind\" é");
+    assert_eq!(world.say("c1", "hi").await, Appended { repeated: true, ..first }, "what was said stays said");
+    store.append(&Draft { member: member("bob").into(), ..draft("c2", "hi") }).await.unwrap();
+    store.join(&lobby, &seat("s2", "bob", "e1")).await.unwrap();
+    assert_eq!(members(&world).await, ["bob"]);
+    let rules = store.rules(&lobby).await.unwrap();
+    assert_eq!((rules.version, rules.closed, rules.bans.len()), (1, None, 1));
+    assert_eq!(rules.bans["ada"].until, None);
+
+    assert!(
+        store.ban(&lobby, "ada", Some(Duration::from_hours(1)), "").await.unwrap(),
+        "another time for it"
+    );
+    assert!(store.rules(&lobby).await.unwrap().bans["ada"].until.is_some());
+    assert_eq!(banned(store.append(&draft("c3", "hi")).await.map(|_| ())), "");
+    store.lift_ban(&lobby, "ada").await.unwrap();
+    store.lift_ban(&lobby, "ada").await.unwrap();
+    assert_eq!(world.say("c3", "back").await.seq, 3);
+
+    assert!(store.ban(&lobby, "ada", Some(Duration::from_millis(50)), "").await.unwrap());
+    eventually("it is over by itself", async || store.append(&draft("c4", "back")).await.ok()).await;
+    assert!(store.rules(&lobby).await.unwrap().bans.is_empty());
+    world.end().await;
+}
+
+async fn a_closed_room_takes_nobody_and_nothing_until_it_is_opened(world: World) {
+    let (store, lobby) = (&world.store, lobby());
+    let said = world.say("c1", "hi").await;
+    store.close(&lobby, "").await.unwrap();
+    store.close(&lobby, "the day is over").await.unwrap();
+    let reason = |error: StoreError| match error {
+        StoreError::Forbidden(Forbidden::Closed { reason }) => reason,
+        other => panic!("not closed but {other:?}"),
+    };
+    assert_eq!(reason(store.append(&draft("c2", "hi")).await.unwrap_err()), "the day is over");
+    assert_eq!(reason(store.join(&lobby, &seat("s1", "ada", "e1")).await.unwrap_err()), "the day is over");
+    let rules = store.rules(&lobby).await.unwrap();
+    assert_eq!((rules.version, rules.closed), (2, Some("the day is over".to_owned())));
+    assert_eq!(store.standing(&lobby).await.unwrap().rules_version, 2);
+    store.delete(&lobby, said.seq, "").await.unwrap().expect("operators clear up all the same");
+    store.open(&lobby).await.unwrap();
+    let arrival = store.join(&lobby, &seat("s1", "ada", "e1")).await.unwrap();
+    assert_eq!((arrival.standing.rules_version, arrival.standing.epoch), (3, said.epoch));
+    assert_eq!(world.say("c2", "hi").await.seq, 3);
+    world.end().await;
+}
+
+async fn no_more_are_banned_than_may_be(world: World) {
+    let (store, lobby) = (&world.store, lobby());
+    for n in 0..MAX_BANS {
+        assert!(store.ban(&lobby, &format!("m{n}"), None, "").await.unwrap());
+    }
+    assert!(!store.ban(&lobby, "one more", None, "").await.unwrap());
+    assert!(
+        store.ban(&lobby, "m7", None, "again").await.unwrap(),
+        "who is banned may be banned for another time"
+    );
+    store.lift_ban(&lobby, "m8").await.unwrap();
+    assert!(store.ban(&lobby, "one more", None, "").await.unwrap());
+    assert_eq!(store.rules(&lobby).await.unwrap().bans.len(), MAX_BANS as usize);
+    world.end().await;
+}
+
+async fn an_act_is_seen_once_by_whoever_looks(world: World) {
+    let store = &world.store;
+    let (lobby, attic) = (lobby(), RoomId::parse("attic").unwrap());
+    let none = store.acts(None).await.unwrap();
+    assert_eq!((none.number, none.acts.len()), (0, 0));
+    assert!(none.kept_out.is_some(), "the first look tells who is kept out, whatever was done");
+    for room in [&lobby, &attic, &lobby] {
+        store.note_act(room).await.unwrap();
+    }
+    let first = store.acts(Some(none.number)).await.unwrap();
+    assert_eq!(first.acts, [Act::Room(attic), Act::Room(lobby.clone())]);
+    let again = store.acts(Some(first.number)).await.unwrap();
+    assert_eq!((again.number, again.acts.len(), again.kept_out), (first.number, 0, None));
+    store.note_act(&lobby).await.unwrap();
+    let second = store.acts(Some(first.number)).await.unwrap();
+    assert_eq!(second.acts, [Act::Room(lobby)]);
+    assert!(second.number > first.number);
+    world.end().await;
+}
+
+async fn who_is_kept_out_is_known_until_they_are_let_in(world: World) {
+    let store = &world.store;
+    assert!(store.keep_out("ada", Duration::from_hours(1), "be kind").await.unwrap());
+    assert!(store.keep_out("bob", Duration::ZERO, "").await.unwrap());
+    let acts = store.acts(None).await.unwrap();
+    assert_eq!(acts.acts, [Act::Member("ada".into()), Act::Member("bob".into())]);
+    let kept_out = acts.kept_out.unwrap();
+    let now = tokio::time::Instant::now();
+    let left = |member: &str| kept_out[member].until.unwrap().saturating_duration_since(now);
+    assert!(
+        left("ada") > Duration::from_mins(59) && left("ada") <= Duration::from_hours(1),
+        "{:?}",
+        left("ada")
+    );
+    assert_eq!(kept_out["ada"].reason, "be kind");
+    assert_eq!(left("bob"), Duration::ZERO, "only disconnected");
+    store.readmit("ada").await.unwrap();
+    store.readmit("ada").await.unwrap();
+    let after = store.acts(Some(acts.number)).await.unwrap();
+    assert_eq!(after.acts, [Act::Member("ada".into())]);
+    assert_eq!(after.kept_out.unwrap().into_keys().collect::<Vec<_>>(), ["bob"]);
+    world.end().await;
 }
 
 async fn numbers_have_no_holes_even_when_many_append_at_once(world: World) {
@@ -332,6 +505,10 @@ async fn reading_makes_no_room(world: World) {
     let (store, nowhere) = (&world.store, Standing::default());
     for _ in 0..2 {
         assert_eq!(store.standing(&lobby()).await.unwrap(), nowhere);
+        assert_eq!(store.rules(&lobby()).await.unwrap(), Rules::default());
+        store.open(&lobby()).await.unwrap();
+        store.lift_ban(&lobby(), "ada").await.unwrap();
+        assert_eq!(store.delete(&lobby(), 1, "").await.unwrap(), None);
         assert_eq!(store.history(&lobby(), 0, 10).await.unwrap().standing, nowhere);
         assert_eq!(store.snapshot(&lobby(), 10).await.unwrap().standing, nowhere);
         assert_eq!(store.resume(&lobby(), &position("x", 3, "y"), 10, 10).await.unwrap().standing, nowhere);

@@ -1,14 +1,16 @@
-//! The admin listener: `/livez`, `/readyz` and `/metrics` over HTTP/1.1, apart from what users reach.
+//! The admin listener: `/livez`, `/readyz`, `/metrics`, and what a program adds under `/v1/`, over HTTP/1.1, apart from
+//! what users reach.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
 use crate::{Health, Tasks};
 
@@ -16,13 +18,29 @@ use crate::{Health, Tasks};
 const MAX_CONNECTIONS: usize = 64;
 /// How long a request's head may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request's body may take, and how long it may be, in bytes.
+const BODY: (Duration, usize) = (Duration::from_secs(5), 16 << 10);
 /// How long to wait after a connection could not be accepted.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How often old samples are folded into their histograms, so that an unscraped process does not grow.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// What a program answers under `/v1/`.
+pub type More = Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<Full<Bytes>>> + Send + Sync>;
+
 /// Answers on `listener` until the tasks stop.
 pub async fn serve(listener: TcpListener, health: Health, metrics: PrometheusHandle, tasks: Tasks) {
+    serve_with(listener, health, metrics, tasks, None).await;
+}
+
+/// The same, with what the program adds.
+pub async fn serve_with(
+    listener: TcpListener,
+    health: Health,
+    metrics: PrometheusHandle,
+    tasks: Tasks,
+    more: Option<More>,
+) {
     let mut connections = JoinSet::new();
     let mut upkeep = tokio::time::interval(UPKEEP);
     loop {
@@ -40,11 +58,17 @@ pub async fn serve(listener: TcpListener, health: Health, metrics: PrometheusHan
             tokio::time::sleep(ACCEPT_RETRY).await;
             continue;
         };
-        let (health, metrics) = (health.clone(), metrics.clone());
+        let (health, metrics, more) = (health.clone(), metrics.clone(), more.clone());
         connections.spawn(async move {
-            let service = service_fn(move |request| {
-                let response = answer(&request, &health, &metrics);
-                async move { Ok::<_, Infallible>(response) }
+            let service = service_fn(move |request: Request<Incoming>| {
+                let (health, metrics) = (health.clone(), metrics.clone());
+                let more = more.clone().filter(|_| request.uri().path().starts_with("/v1/"));
+                async move {
+                    Ok::<_, Infallible>(match more {
+                        Some(more) => pass_on(request, &more).await,
+                        None => answer(&request, &health, &metrics),
+                    })
+                }
             });
             // A probe that hangs up half-way is its own affair.
             let _ = http1::Builder::new()
@@ -53,6 +77,16 @@ pub async fn serve(listener: TcpListener, health: Health, metrics: PrometheusHan
                 .serve_connection(TokioIo::new(socket), service)
                 .await;
         });
+    }
+}
+
+async fn pass_on(request: Request<Incoming>, more: &More) -> Response<Full<Bytes>> {
+    let (head, body) = request.into_parts();
+    let (time, bytes) = BODY;
+    match timeout(time, Limited::new(body, bytes).collect()).await {
+        Ok(Ok(body)) => more(Request::from_parts(head, body.to_bytes())).await,
+        Ok(Err(_)) => respond(StatusCode::PAYLOAD_TOO_LARGE, format!("a body has at most {bytes} bytes\n")),
+        Err(_) => respond(StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n".to_owned()),
     }
 }
 
@@ -66,6 +100,10 @@ fn answer(request: &Request<Incoming>, health: &Health, metrics: &PrometheusHand
         let unknown = || (StatusCode::NOT_FOUND, "here are /livez, /readyz and /metrics\n".to_owned());
         health.answer(path).unwrap_or_else(unknown)
     };
+    respond(status, body)
+}
+
+fn respond(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     Response::builder()
         .status(status)
         .header(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")

@@ -157,4 +157,9 @@ impl Browser {
     pub async fn close(self) {
         self.line.close().await;
     }
+
+    /// Waits until the gateway closes the WebSocket, and gives the close code.
+    pub async fn closed(self) -> u16 {
+        self.line.closed().await
+    }
 }

@@ -125,6 +125,20 @@ impl Line {
         timeout(PATIENCE, next).await.expect("a frame within our patience")
     }
 
+    /// Waits until the other side closes a WebSocket, and gives its code.
+    pub(crate) async fn closed(self) -> u16 {
+        let (Self::Json(mut socket) | Self::Protobuf(mut socket)) = self else {
+            panic!("gRPC has no close codes");
+        };
+        loop {
+            match timeout(PATIENCE, socket.next()).await.expect("a close within our patience") {
+                Some(Ok(tungstenite::Message::Close(Some(close)))) => return close.code.into(),
+                Some(Ok(_)) => {}
+                other => panic!("the connection is lost: {other:?}"),
+            }
+        }
+    }
+
     /// Says goodbye and waits until the other side has done so too.
     pub(crate) async fn close(self) {
         match self {

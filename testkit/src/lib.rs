@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, net::TcpListener, sync::Mutex, time::Duration};
 
 pub use browser::Browser;
 pub use door::{Door, Speech};
-pub use program::{Program, http_get};
+pub use program::{Program, http_ask, http_get};
 pub use proxy::Proxy;
 pub use redis::{Authority, RedisServer};
 pub use redis_cluster::RedisCluster;

@@ -52,8 +52,23 @@ impl Program {
 
 /// The status and the body of the answer to an HTTP GET; nothing if nobody answers.
 pub async fn http_get(address: &str, path: &str) -> Option<(u16, String)> {
+    http_ask(address, "GET", path, "", "").await
+}
+
+/// The same for any method, with a token (or an empty one for none) and a body.
+pub async fn http_ask(
+    address: &str,
+    method: &str,
+    path: &str,
+    token: &str,
+    body: &str,
+) -> Option<(u16, String)> {
     let mut socket = TcpStream::connect(address).await.ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let bearer = if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{bearer}content-length: {length}\r\n\r\n{body}"
+    );
     socket.write_all(request.as_bytes()).await.ok()?;
     let mut answer = String::new();
     timeout(PATIENCE, socket.read_to_string(&mut answer)).await.ok()?.ok()?;

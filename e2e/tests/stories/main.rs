@@ -7,6 +7,7 @@ mod faults;
 mod http;
 mod limits;
 mod links;
+mod operators;
 mod readiness;
 mod talk;
 mod world;

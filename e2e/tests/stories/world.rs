@@ -15,6 +15,9 @@ use tonic::transport::server::TcpIncoming;
 /// Longer than any part takes to stop.
 const GRACE: Duration = Duration::from_secs(20);
 
+/// What operators show.
+pub(crate) const OPERATORS_TOKEN: &str = "a token of the operators";
+
 /// A running Parlor.
 pub(crate) struct World {
     /// Where browsers connect: one gateway, or two.
@@ -256,5 +259,6 @@ fn room_service_settings(redis_url: Option<String>) -> room_service::config::Set
     ]);
     settings.redis_url = redis_url;
     settings.token_secret = Some("a secret of the tests".to_owned());
+    settings.admin_token = Some(OPERATORS_TOKEN.to_owned());
     settings
 }

@@ -76,7 +76,8 @@ impl Telling {
 
     /// What a client that has just joined is told.
     pub(super) fn begin(&mut self, joined: &Joined) -> Vec<String> {
-        let history: Vec<_> = joined.messages.iter().map(|message| self.message(message)).collect();
+        let said = joined.messages.iter().filter(|message| message.deletes == 0);
+        let history: Vec<_> = said.map(|message| self.message(message)).collect();
         let history = packet::event("message_history", &history);
         self.last = joined.messages.last().map(Place::of);
         [self.roster(&joined.members), history].into_iter().flatten().collect()
@@ -118,7 +119,11 @@ impl Telling {
         packet::event("member_history", &roster)
     }
 
+    /// That something is deleted an old client cannot be told. Who comes later is not told what it was.
     fn said(&self, message: &Message) -> Option<String> {
+        if message.deletes > 0 {
+            return None;
+        }
         packet::event("messages", &self.message(message))
     }
 
@@ -135,7 +140,7 @@ impl Telling {
             date: message.sent_at.map(|moment| moment.to_string()).unwrap_or_default(),
             username: message.member.as_ref().map_or("", |member| &member.name),
             avatar: self.picture(message.member.as_ref()),
-            message: &message.text,
+            message: if message.deleted { "This message was removed." } else { &message.text },
         }
     }
 
@@ -185,6 +190,16 @@ mod tests {
 
     fn events(told: &[String]) -> Vec<Value> {
         told.iter().map(|text| serde_json::from_str(text.strip_prefix('2').unwrap()).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_was_deleted_is_told_to_nobody_who_comes_later() {
+        let tombstone = Message { text: String::new(), deleted: true, ..message("E", 1) };
+        let deletion = Message { text: String::new(), member: None, deletes: 1, ..message("E", 2) };
+        let history = &events(&telling().begin(&joined(vec![tombstone, deletion.clone()])))[1][1];
+        assert_eq!(history.as_array().unwrap().len(), 1);
+        assert_eq!(history[0]["message"], "This message was removed.");
+        assert!(telling().tell(&Body::Message(deletion)).is_empty());
     }
 
     #[test]

@@ -12,13 +12,13 @@ use std::{
 use futures_util::{Stream, StreamExt as _};
 use proto::chat::v1::{
     ClientFrame, Error as ErrorFrame, Head, Heartbeat, HistoryPage, HistoryRequest, MembersPage,
-    MembersRequest, Move, SendRequest, Sent, ServerFrame, chat_service_server::ChatService,
+    MembersRequest, Move, Removed, SendRequest, Sent, ServerFrame, chat_service_server::ChatService,
     server_frame::Body as Reply,
 };
 use tokio::time::{Instant, interval_at, sleep};
 use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap};
 
-use super::Outflow;
+use super::{Outflow, bearer};
 use crate::{
     Service,
     identity::Identity,
@@ -48,7 +48,7 @@ impl ChatDoor {
     fn caller(&self, metadata: &MetadataMap) -> Result<Identity, Refusal> {
         let words = "A token is needed in the `authorization: Bearer …` metadata.";
         let token = bearer(metadata).ok_or_else(|| Refusal::Unauthenticated(words.to_owned()))?;
-        self.service.identify(&token)
+        self.service.identify(token)
     }
 }
 
@@ -66,7 +66,7 @@ impl ChatService for ChatDoor {
                 "this room service has as many bots as it takes; try another",
             ));
         };
-        let token = bearer(request.metadata());
+        let token = bearer(request.metadata()).map(str::to_owned);
         let inbound = request.into_inner();
         let (outflow, stream) = Outflow::new(MAX_WAITING_FRAMES, self.service.settings.bot_queue_bytes);
         let service = self.service.clone();
@@ -118,6 +118,7 @@ async fn serve(
     };
     let hello_due = sleep(HELLO_TIMEOUT);
     let mut beat = interval_at(Instant::now() + heartbeat, heartbeat);
+    let mut disconnections = service.kept_out.disconnections();
     tokio::pin!(drained, hello_due);
     loop {
         tokio::select! {
@@ -131,6 +132,11 @@ async fn serve(
                 break;
             }
             _ = beat.tick() => down.beat(),
+            disconnection = disconnections.recv() => match disconnection {
+                Ok(who) if !session.is_of(&who.member) => {}
+                Ok(who) => down.end(0, &who.reason),
+                Err(_) => down.outflow.fail(Status::unavailable("this stream was read too slowly; come back")),
+            },
             frame = inbound.message() => match frame {
                 Ok(Some(frame)) => session.handle(frame).await,
                 // HTTP/2 does not tell a bot that is done from one that was lost: both have the grace to come back.
@@ -167,6 +173,15 @@ impl Listener for BotDown {
         self.outflow.push(frame.clone());
     }
 
+    fn removed(&self, room: &RoomId, _member: &str, reason: &str) {
+        let (room, reason) = (room.to_string(), reason.to_owned());
+        self.outflow.push(ServerFrame::event(Reply::Removed(Removed { room, reason })));
+    }
+
+    fn end(&self, _session: u64, reason: &str) {
+        self.outflow.fail(Status::permission_denied(reason));
+    }
+
     fn catches_up(&self) -> bool {
         false
     }
@@ -176,17 +191,13 @@ impl Listener for BotDown {
     }
 }
 
-fn bearer(metadata: &MetadataMap) -> Option<String> {
-    let value = metadata.get("authorization")?.to_str().ok()?;
-    value.strip_prefix("Bearer ").map(str::to_owned)
-}
-
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let code = match &refusal {
             Refusal::Invalid(_) | Refusal::TooLarge { .. } => Code::InvalidArgument,
             Refusal::Unauthenticated(_) => Code::Unauthenticated,
-            Refusal::Forbidden(_) => Code::PermissionDenied,
+            Refusal::Forbidden(_) | Refusal::KeptOut { .. } => Code::PermissionDenied,
+            Refusal::NotFound(_) => Code::NotFound,
             Refusal::NotJoined { .. } => Code::FailedPrecondition,
             Refusal::RateLimited { .. } => Code::ResourceExhausted,
             Refusal::Unavailable | Refusal::RoomsFull => Code::Unavailable,

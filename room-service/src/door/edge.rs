@@ -13,9 +13,9 @@ use futures_util::Stream;
 use proto::{
     chat::v1::{ClientFrame, Error as ErrorFrame, Head, ServerFrame, server_frame::Body as Reply},
     edge::v1::{
-        CallRequest, CallResponse, Heads, LinkDrain, LinkRequest, LinkResponse, Open, Opened, Probed,
-        RoomEvent, RoomReplay, SessionEnd, SessionReplay, SessionReply, edge_service_server::EdgeService,
-        link_request::Body as Up, link_response::Body as Down,
+        CallRequest, CallResponse, Heads, LinkDrain, LinkRequest, LinkResponse, MemberEnd, Open, Opened,
+        Probed, RoomEvent, RoomRemoval, RoomReplay, SessionEnd, SessionReplay, SessionReply,
+        edge_service_server::EdgeService, link_request::Body as Up, link_response::Body as Down,
     },
 };
 use tokio::time::{interval, timeout};
@@ -25,6 +25,7 @@ use super::Outflow;
 use crate::{
     Service,
     ids::{EdgeId, RoomId, SessionName},
+    kept_out::Disconnection,
     refusal::Refusal,
     room::{Command, Ear, Listener, Place, Replay},
     rooms::BEACON,
@@ -38,6 +39,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_WAITING_FRAMES: usize = 16_384;
 /// How many frames of one session may wait. A gateway lets fewer through.
 const MAX_SESSION_FRAMES: usize = 32;
+/// The close code for a session of a member whom an operator removed.
+const CLOSE_REMOVED: u32 = 4502;
 /// The close code for a session whose token is not valid any more.
 const CLOSE_NOT_WELCOME: u32 = 4501;
 
@@ -119,6 +122,7 @@ impl Link {
     /// Serves the Link until it ends. Why it did.
     async fn run(&mut self, mut inbound: Streaming<LinkRequest>) -> &'static str {
         let mut heads = interval(BEACON);
+        let mut disconnections = self.service.kept_out.disconnections();
         let (service, down) = (self.service.clone(), self.down.clone());
         let drained = async {
             service.doors.stopping().cancelled().await;
@@ -138,6 +142,12 @@ impl Link {
                         self.reconcile().await;
                     }
                 }
+                disconnection = disconnections.recv() => match disconnection {
+                    Ok(Disconnection { member, reason }) => {
+                        down.send(Down::MemberEnd(MemberEnd { member, code: CLOSE_REMOVED, reason }));
+                    }
+                    Err(_) => return "it did not take up all that operators did",
+                },
                 request = inbound.message() => match request {
                     Ok(Some(LinkRequest { body: Some(up) })) => self.hear(up).await,
                     // A newer gateway's word.
@@ -198,6 +208,9 @@ impl Link {
                 reason: "the token is not valid any more".to_owned(),
             }));
         };
+        if let Err(refusal) = self.service.kept_out.check(&who.member.id) {
+            return self.down.end(replay.session, &refusal.to_string());
+        }
         let name = SessionName(replay.name.into());
         let mut session =
             Session::replayed(self.service.clone(), self.door.clone(), replay.session, name, who);
@@ -350,6 +363,16 @@ impl Listener for LinkDown {
         let (position, roster) = place.cloned().map(|place| (place.position, place.roster)).unzip();
         let (frame, position) = (Some(frame.clone()), position.flatten());
         self.send(Down::Event(RoomEvent { room: room.to_string(), frame, position, roster }));
+    }
+
+    fn removed(&self, room: &RoomId, member: &str, reason: &str) {
+        let (room, member, reason) = (room.to_string(), member.to_owned(), reason.to_owned());
+        self.send(Down::Removal(RoomRemoval { room, member, reason }));
+    }
+
+    fn end(&self, session: u64, reason: &str) {
+        let (code, reason) = (CLOSE_REMOVED, reason.to_owned());
+        self.send(Down::End(SessionEnd { session, code, reason }));
     }
 
     fn catches_up(&self) -> bool {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use super::*;
 use crate::{
     ids::EdgeId,
-    store::{Draft, Feed, Heard, ScriptedStore},
+    store::{Draft, Feed, Heard, OperatorStore as _, ScriptedStore},
 };
 
 /// What a listener was told: numbers of messages, and the pages of rooms that began afresh.
@@ -21,6 +21,8 @@ struct Recorder {
     told: Mutex<Vec<Told>>,
     /// Who left, in each presence event.
     left: Mutex<Vec<Vec<String>>>,
+    /// Who was removed.
+    removed: Mutex<Vec<String>>,
 }
 
 impl Recorder {
@@ -30,6 +32,10 @@ impl Recorder {
 
     fn tell(&self, told: Told) {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).push(told);
+    }
+
+    fn removed(&self) -> Vec<String> {
+        std::mem::take(&mut *self.removed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn left(&self) -> Vec<Vec<String>> {
@@ -58,6 +64,12 @@ impl Listener for Recorder {
             _ => {}
         }
     }
+
+    fn removed(&self, _: &RoomId, member: &str, _: &str) {
+        self.removed.lock().unwrap_or_else(PoisonError::into_inner).push(member.to_owned());
+    }
+
+    fn end(&self, _: u64, _: &str) {}
 
     fn head(&self, _: &RoomId, _: Head) {}
 
@@ -364,4 +376,62 @@ async fn a_large_room_is_told_in_part_and_a_join_reads_nothing() {
     assert!((2..=MAX_MEMBERS).contains(&joined.members.len()), "{}", joined.members.len());
     assert_eq!(joined.member_count, 251);
     assert!(joined.members.contains(&seat().member), "who joins is among them");
+}
+
+#[tokio::test]
+async fn what_was_deleted_is_given_to_nobody_who_comes_later() {
+    let mut stage = Stage::with_messages(3).await;
+    stage.store.delete(&lobby(), 2, "").await.unwrap().unwrap();
+    stage.hear().await;
+    let given = stage.room.recent(0, 10).unwrap();
+    assert_eq!(given, stage.store.history(&lobby(), 0, 10).await.unwrap().messages);
+    assert_eq!((given[1].deleted, given[1].text.as_str(), given[3].deletes), (true, "", 2));
+}
+
+#[tokio::test]
+async fn who_is_banned_between_the_stores_yes_and_the_rooms_is_not_let_in() {
+    let mut stage = Stage::with_messages(0).await;
+    let arrival = stage.store.join(&lobby(), &seat()).await.unwrap();
+    stage.store.ban(&lobby(), "ada", None, "").await.unwrap();
+    stage.hear().await;
+    let (done, joined) = oneshot::channel();
+    let (ear, seat) = (stage.ear(), seat());
+    let edge = seat.edge.clone();
+    let join = Join { ear, session: 1, frame_id: 1, seat, arrival, since: None, done };
+    stage.room.obey(Command::Join(join)).await;
+    assert!(matches!(joined.await.unwrap(), Err(StoreError::Forbidden(_))));
+    assert_eq!(stage.recorder.told(), [], "not even the room's history");
+    assert!(stage.room.present.is_empty());
+    assert!(stage.store.sessions(&edge).await.unwrap().is_empty(), "nor is it in the roster");
+}
+
+#[tokio::test]
+async fn who_was_banned_while_their_link_was_away_is_told_so_and_not_let_in() {
+    let mut stage = Stage::with_messages(0).await;
+    stage.store.join(&lobby(), &seat()).await.unwrap();
+    stage.store.ban(&lobby(), "ada", None, "").await.unwrap();
+    stage.hear().await;
+    stage.replay(stage.room.roster.place()).await;
+    assert_eq!(stage.recorder.removed(), ["ada"]);
+    assert!(stage.room.present.is_empty());
+    assert!(stage.room.unseated.contains(&seat().session));
+    stage.store.lift_ban(&lobby(), "ada").await.unwrap();
+    stage.hear().await;
+    stage.join(None).await;
+    assert!(!stage.room.unseated.contains(&seat().session), "it came back");
+}
+
+#[tokio::test]
+async fn what_is_forbidden_and_was_not_heard_of_is_found_by_a_beacon_and_by_a_gap() {
+    for command in [true, false] {
+        let mut stage = Stage::with_messages(0).await;
+        stage.join(None).await;
+        stage.store.close(&lobby(), "").await.unwrap();
+        let standing = stage.store.standing(&lobby()).await.unwrap();
+        stage.room.obey(if command { Command::Beacon(standing) } else { Command::Gap }).await;
+        assert_eq!(stage.recorder.removed(), [""], "everyone");
+        assert!(stage.store.sessions(&seat().edge).await.unwrap().is_empty());
+        stage.hear().await;
+        assert_eq!(stage.recorder.removed(), [""; 0], "once");
+    }
 }

@@ -1,5 +1,7 @@
 //! The store of one process. What it holds ends with the process; its laws are those of Redis.
 
+mod operators;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -14,9 +16,9 @@ use proto::{
 use tokio::time::Instant;
 
 use super::{
-    Appended, Arrival, DEPARTURES_KEPT, DEPARTURES_TTL, Departures, Draft, Feed, FeedSender, Heard, Lease,
-    Page, ProbeError, Published, REPEAT_WINDOW, Resume, RosterChange, Seat, Snapshot, Standing, Store,
-    StoreError, feed,
+    Act, Appended, Arrival, Ban, DEPARTURES_KEPT, DEPARTURES_TTL, Departures, Draft, Feed, FeedSender, Heard,
+    Lease, Page, ProbeError, Published, REPEAT_WINDOW, Resume, RosterChange, Rules, Seat, Snapshot, Standing,
+    Store, StoreError, feed,
 };
 use crate::ids::{EdgeId, RoomId, SessionName, draw};
 
@@ -34,6 +36,9 @@ struct State {
     subscriptions: HashMap<RoomId, usize>,
     leases: HashMap<EdgeId, Instant>,
     token_secret: Option<String>,
+    /// What operators did, each with its number, oldest first.
+    acts: Vec<(u64, Act)>,
+    kept_out: BTreeMap<String, Ban>,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +54,7 @@ struct Room {
     sent: HashMap<(String, String), Appended>,
     forget: VecDeque<(Instant, (String, String))>,
     last_sent_at: i64,
+    rules: Rules,
 }
 
 /// Who left, as long as that is remembered.
@@ -139,7 +145,35 @@ impl State {
 
 impl Room {
     fn standing(&self) -> Standing {
-        Standing { epoch: self.epoch.clone(), head: self.head, roster_version: self.roster_version }
+        Standing {
+            epoch: self.epoch.clone(),
+            head: self.head,
+            roster_version: self.roster_version,
+            rules_version: self.rules.version,
+        }
+    }
+
+    /// Numbers a message, keeps it and forgets the oldest.
+    fn keep(&mut self, message: Message, history_max: usize) -> Message {
+        if self.head == u32::MAX {
+            self.epoch = draw("");
+            self.head = 0;
+            self.messages.clear();
+        }
+        self.head += 1;
+        self.last_sent_at = self.last_sent_at.max(unix_millis());
+        let message = Message {
+            epoch: self.epoch.clone(),
+            seq: self.head,
+            id: draw(""),
+            sent_at: Some(Timestamp::from_millis(self.last_sent_at)),
+            ..message
+        };
+        self.messages.push_back(message.clone());
+        while self.messages.len() > history_max {
+            self.messages.pop_front();
+        }
+        message
     }
 
     fn newest(&self, page: u32) -> Vec<Message> {
@@ -202,34 +236,24 @@ impl Store for MemoryStore {
         if let Some(first) = room.sent.get(&key) {
             return Ok(Appended { repeated: true, ..first.clone() });
         }
-        if room.head == u32::MAX {
-            room.epoch = draw("");
-            room.head = 0;
-            room.messages.clear();
+        if let Some(forbidden) = room.rules.forbid(&draft.member.id) {
+            return Err(forbidden.into());
         }
-        room.head += 1;
-        room.last_sent_at = room.last_sent_at.max(unix_millis());
+        let message = Message {
+            room: draft.room.to_string(),
+            client_id: draft.client_id.clone(),
+            text: draft.text.clone(),
+            member: Some(Member::clone(&draft.member)),
+            ..Message::default()
+        };
+        let message = room.keep(message, self.history_max);
         let appended = Appended {
-            epoch: room.epoch.clone(),
-            seq: room.head,
-            id: draw(""),
+            epoch: message.epoch.clone(),
+            seq: message.seq,
+            id: message.id.clone(),
             sent_at: Timestamp::from_millis(room.last_sent_at),
             repeated: false,
         };
-        let message = Message {
-            room: draft.room.to_string(),
-            epoch: appended.epoch.clone(),
-            seq: appended.seq,
-            id: appended.id.clone(),
-            client_id: draft.client_id.clone(),
-            text: draft.text.clone(),
-            sent_at: Some(appended.sent_at),
-            member: Some(Member::clone(&draft.member)),
-        };
-        room.messages.push_back(message.clone());
-        while room.messages.len() > self.history_max {
-            room.messages.pop_front();
-        }
         room.forget.push_back((now + REPEAT_WINDOW, key.clone()));
         room.sent.insert(key, appended.clone());
         state.publish(&self.feed, &draft.room, Published::Message(message));
@@ -239,6 +263,9 @@ impl Store for MemoryStore {
     async fn join(&self, room_id: &RoomId, seat: &Seat) -> Result<Arrival, StoreError> {
         let mut state = self.lock();
         let room = state.room(room_id);
+        if let Some(forbidden) = room.rules.forbid(&seat.member.id) {
+            return Err(forbidden.into());
+        }
         room.sessions.insert(seat.session.clone(), (seat.member.id.clone(), seat.edge.clone()));
         let member = Member::clone(&seat.member);
         let new_member = room.members.insert(member.id.clone(), member.clone()).is_none();

@@ -1,18 +1,19 @@
 //! The store of many processes: Redis through fred, one Lua script a step.
 //!
 //! With its parts in `redis/` the only place that knows fred: `connection.rs` reads the URL, `watch.rs` asks whether
-//! Redis can do its work, `trouble.rs` has the words for it, `acknowledge.rs` waits for replicas and disks, and
-//! `subscriptions.rs` listens. The keys, as `redis-cli` sees them (the braces are Redis' hash tag, so that a room lives
+//! Redis can do its work, `trouble.rs` has the words for it, `acknowledge.rs` waits for replicas and disks,
+//! `subscriptions.rs` listens, and `operators.rs` has what operators change. The keys, as `redis-cli` sees them (the braces are Redis' hash tag, so that a room lives
 //! in one slot; what is outside rooms is one key a command):
 //!
 //! | key | type | holds |
 //! |---|---|---|
 //! | `chat:{lobby}:members` | hash | member id → member as JSON |
 //! | `chat:{lobby}:messages` | sorted set | score = seq, member = message as JSON |
-//! | `chat:{lobby}:meta` | hash | `epoch`, `run`, `seq`, `roster`, `left` (the version of the last departure), `at` |
+//! | `chat:{lobby}:meta` | hash | `epoch`, `run`, `seq`, `roster`, `left` (the version of the last departure), `at`, `rules` (the version of what operators forbid), `closed` (why nobody may be there) |
 //! | `chat:{lobby}:events` | topic | every event of the room as JSON, in order; sharded on a cluster |
 //! | `chat:{lobby}:sessions` | hash | session → member and edge; member → number of sessions |
 //! | `chat:{lobby}:left` | sorted set | score = roster version, member = who left then and is not back; under the empty name, up to where departures are forgotten; expires after [`DEPARTURES_TTL`] |
+//! | `chat:{lobby}:bans` | hash | member id → when the ban ends and why; expires with the last of them |
 //! | `chat:{lobby}:edge:<edge>` | set | the sessions of one edge in the room; gone with the last of them |
 //! | `chat:{lobby}:sent:<member>:<client_id>` | string | what was answered; expires after [`REPEAT_WINDOW`] |
 //! | `chat:edges` | sorted set | edge → when its lease lapses; the reaper removes it |
@@ -20,11 +21,14 @@
 //! | `chat:probe` | string | nothing: whether Redis takes writes; expires after 10 s |
 //! | `chat:token-secret` | string | signs session tokens |
 //! | `chat:{~<store>}:probe`, `…:events` | string, topic | the last probe of one running room service; it expires |
+//! | `chat:{~operators}:acts` | sorted set | what operators did something to → number of the act; the newest 1000, for an hour |
+//! | `chat:{~operators}:kept-out` | hash | member id → until when they are kept out and why; expires soon after the last of them |
 //!
-//! A room's keys appear with the first join or append, never by reading.
+//! A room's keys appear with the first join or append, or when something is forbidden there, never by reading.
 
 mod acknowledge;
 mod connection;
+mod operators;
 mod subscriptions;
 mod trouble;
 mod watch;
@@ -53,6 +57,7 @@ pub use self::acknowledge::Ack;
 use self::{
     acknowledge::Acknowledged,
     connection::{build, certificates, config, parse},
+    operators::bans_key,
     subscriptions::Subscriptions,
     trouble::translate,
     watch::watch,
@@ -108,15 +113,18 @@ struct Scripts {
     renew: Script,
     claim: Script,
     probe: Script,
+    delete: Script,
+    rules: Script,
+    act: Script,
+    acts: Script,
 }
 
-/// The script `name.lua`, behind the beginning that all scripts about a room share.
+/// The script of these parts, behind the beginning that all scripts about a room share.
 macro_rules! room_script {
-    ($name:literal) => {
+    ($($name:literal),+) => {
         Script::from_lua(concat!(
             include_str!("redis/room.lua"),
-            "\n",
-            include_str!(concat!("redis/", $name, ".lua"))
+            $("\n", include_str!(concat!("redis/", $name, ".lua"))),+
         ))
     };
 }
@@ -148,7 +156,7 @@ impl RedisStore {
             acknowledged,
             subscriptions: Subscriptions::start(subscriber, sender, probe_topic, tasks),
             scripts: Scripts {
-                append: room_script!("append"),
+                append: room_script!("log", "append"),
                 join: room_script!("join"),
                 leave: room_script!("leave"),
                 read: room_script!("read"),
@@ -156,6 +164,10 @@ impl RedisStore {
                 renew: Script::from_lua(include_str!("redis/renew.lua")),
                 claim: Script::from_lua(include_str!("redis/claim.lua")),
                 probe: Script::from_lua(include_str!("redis/probe.lua")),
+                delete: room_script!("log", "delete"),
+                rules: room_script!("rules"),
+                act: Script::from_lua(include_str!("redis/act.lua")),
+                acts: Script::from_lua(include_str!("redis/acts.lua")),
             },
             history_max: options.history_max,
             probes,
@@ -186,6 +198,22 @@ impl RedisStore {
     {
         self.connected()?;
         self.evaluate(script, keys, args).await.map_err(|error| translate(&error))
+    }
+
+    /// As [`Self::run`], and what it wrote is as safe as an acknowledged message.
+    async fn run_acknowledged<Reply>(
+        &self,
+        script: &Script,
+        keys: Vec<String>,
+        args: Vec<Value>,
+    ) -> Result<Reply, StoreError>
+    where
+        Reply: FromValue + Send,
+    {
+        match &self.acknowledged {
+            None => self.run(script, keys, args).await,
+            Some(acknowledged) => acknowledged.run(script, &keys, &args).await,
+        }
     }
 
     async fn evaluate<Reply>(
@@ -230,7 +258,7 @@ impl RedisStore {
         let mut args = self.room_args(room);
         args.push(page.into());
         args.extend(what);
-        let (epoch, head, roster_version, proved, mut messages, members): ReadReply =
+        let (epoch, head, roster_version, proved, mut messages, members, rules_version): ReadReply =
             self.run(&self.scripts.read, room_keys(room), args).await?;
         messages.reverse();
         // Reversed, a score comes before its message.
@@ -239,7 +267,7 @@ impl RedisStore {
             messages: messages.collect(),
             members: members.iter().filter_map(|member| parse_member(room, member)).collect(),
             proved: proved == 1,
-            standing: Standing { epoch, head, roster_version },
+            standing: Standing { epoch, head, roster_version, rules_version },
         })
     }
 
@@ -280,8 +308,9 @@ impl RedisStore {
     }
 }
 
-/// Epoch, head, roster version, whether a position is proved, messages and scores (newest first), members.
-type ReadReply = (String, u32, u64, u8, Vec<String>, Vec<String>);
+/// Epoch, head, roster version, whether a position is proved, messages and scores (newest first), members, rules
+/// version.
+type ReadReply = (String, u32, u64, u8, Vec<String>, Vec<String>, u64);
 
 struct Removed {
     removed: u32,
@@ -308,6 +337,7 @@ impl Store for RedisStore {
         let fields = to_json(&fields);
         let mut keys = room_keys(&draft.room);
         keys.push(format!("chat:{{{}}}:sent:{}:{}", draft.room, draft.member.id, draft.client_id));
+        keys.push(bans_key(&draft.room));
         let repeat_millis = i64::try_from(REPEAT_WINDOW.as_millis()).expect("ten minutes fit");
         let mut args = self.room_args(&draft.room);
         args.extend([
@@ -316,17 +346,16 @@ impl Store for RedisStore {
             fields.strip_prefix('{').expect("an object begins with a brace").into(),
             self.history_max.into(),
             repeat_millis.into(),
+            draft.member.id.as_str().into(),
         ]);
-        let (epoch, seq, id, at, repeated): (String, u32, String, i64, u8) = match &self.acknowledged {
-            None => self.run(&self.scripts.append, keys, args).await?,
-            Some(acknowledged) => acknowledged.run(&self.scripts.append, &keys, &args).await?,
-        };
+        let (epoch, seq, id, at, repeated): (String, u32, String, i64, u8) =
+            self.run_acknowledged(&self.scripts.append, keys, args).await?;
         Ok(Appended { epoch, seq, id, sent_at: Timestamp::from_millis(at), repeated: repeated == 1 })
     }
 
     async fn join(&self, room: &RoomId, seat: &Seat) -> Result<Arrival, StoreError> {
         let mut keys = room_keys(room);
-        keys.extend([edge_sessions_key(room, &seat.edge), departures_key(room)]);
+        keys.extend([edge_sessions_key(room, &seat.edge), departures_key(room), bans_key(room)]);
         let mut args = self.room_args(room);
         args.extend([
             room.as_str().into(),
@@ -336,13 +365,14 @@ impl Store for RedisStore {
             to_json(&*seat.member).into(),
             (&*seat.edge.0).into(),
         ]);
-        let (epoch, head, roster_version, new_member, alone): (String, u32, u64, u8, u8) =
+        let (epoch, head, roster_version, new_member, alone, rules_version): (String, u32, u64, u8, u8, u64) =
             self.run(&self.scripts.join, keys, args).await?;
         if alone == 1 {
             // A leave of the edge's last session may have forgotten the room since it was noted.
             self.note_room(&seat.edge, room).await?;
         }
-        Ok(Arrival { standing: Standing { epoch, head, roster_version }, new_member: new_member == 1 })
+        let standing = Standing { epoch, head, roster_version, rules_version };
+        Ok(Arrival { standing, new_member: new_member == 1 })
     }
 
     async fn leave(&self, room: &RoomId, session: &SessionName, edge: &EdgeId) -> Result<(), StoreError> {
@@ -436,10 +466,8 @@ impl Store for RedisStore {
                 .smembers(edge_sessions_key(&room, edge))
                 .await
                 .map_err(|error| translate(&error))?;
-            Ok(here
-                .into_iter()
-                .map(|session| (room.clone(), SessionName(session.into())))
-                .collect::<Vec<_>>())
+            let here = here.into_iter().map(|session| (room.clone(), SessionName(session.into())));
+            Ok::<Vec<_>, StoreError>(here.collect())
         });
         let sessions: Vec<_> = sessions.buffer_unordered(ROOMS_AT_ONCE).try_collect().await?;
         Ok(sessions.concat())

@@ -7,11 +7,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use proto::chat::v1::{Member, Position};
+use proto::chat::v1::{Member, Message, Position};
 
 use super::{
-    Appended, Arrival, Departures, Draft, Feed, Lease, MemoryStore, Page, ProbeError, Resume, Seat, Snapshot,
-    Standing, Store, StoreError,
+    Acts, Appended, Arrival, Departures, Draft, Feed, Lease, MemoryStore, OperatorStore, Page, ProbeError,
+    Resume, Rules, Seat, Snapshot, Standing, Store, StoreError,
 };
 use crate::ids::{EdgeId, RoomId, SessionName};
 
@@ -177,5 +177,54 @@ impl Store for ScriptedStore {
 
     async fn token_secret(&self, fresh: &str) -> Result<String, StoreError> {
         self.inner.token_secret(fresh).await
+    }
+}
+
+#[async_trait]
+impl OperatorStore for ScriptedStore {
+    async fn delete(&self, room: &RoomId, seq: u32, id: &str) -> Result<Option<Message>, StoreError> {
+        self.inner.delete(room, seq, id).await
+    }
+
+    async fn ban(
+        &self,
+        room: &RoomId,
+        member: &str,
+        time: Option<Duration>,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        self.inner.ban(room, member, time, reason).await
+    }
+
+    async fn lift_ban(&self, room: &RoomId, member: &str) -> Result<(), StoreError> {
+        self.inner.lift_ban(room, member).await
+    }
+
+    async fn close(&self, room: &RoomId, reason: &str) -> Result<(), StoreError> {
+        self.inner.close(room, reason).await
+    }
+
+    async fn open(&self, room: &RoomId) -> Result<(), StoreError> {
+        self.inner.open(room).await
+    }
+
+    async fn rules(&self, room: &RoomId) -> Result<Rules, StoreError> {
+        self.inner.rules(room).await
+    }
+
+    async fn note_act(&self, room: &RoomId) -> Result<(), StoreError> {
+        self.inner.note_act(room).await
+    }
+
+    async fn keep_out(&self, member: &str, time: Duration, reason: &str) -> Result<bool, StoreError> {
+        self.inner.keep_out(member, time, reason).await
+    }
+
+    async fn readmit(&self, member: &str) -> Result<(), StoreError> {
+        self.inner.readmit(member).await
+    }
+
+    async fn acts(&self, since: Option<u64>) -> Result<Acts, StoreError> {
+        self.inner.acts(since).await
     }
 }

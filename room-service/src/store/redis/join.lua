@@ -1,12 +1,18 @@
 -- Puts a session into the room, and its member with their first session.
 --
 -- KEYS  5 the sessions of this edge in this room (set)  6 who left (sorted set)
+--       7 who is banned (hash)
 -- ARGV  4 the room  5 for how many milliseconds it is remembered who left
 --       6 the session  7 the member's id  8 the member as JSON  9 the edge
--- Returns epoch, head, roster version, whether the member is new, whether no other session of the edge is in the room.
+-- Returns epoch, head, roster version, whether the member is new, whether no other session of the edge is in the room,
+-- version of the rules.
 
 -- It fails here, before the first write, if it is no sorted set.
 redis.call('ZCARD', KEYS[6])
+local refusal = forbid(KEYS[7], ARGV[7])
+if refusal then
+  return refusal
+end
 go_on()
 
 local session, member, edge = ARGV[6], ARGV[7], ARGV[9]
@@ -22,4 +28,4 @@ if new_member == 1 then
   end
   publish_presence(ARGV[4], ARGV[8], nil)
 end
-return { epoch, seq, roster, new_member, redis.call('SCARD', KEYS[5]) == 1 and 1 or 0 }
+return { epoch, seq, roster, new_member, redis.call('SCARD', KEYS[5]) == 1 and 1 or 0, rules }

@@ -5,7 +5,7 @@
 --         or 'nothing', only where it stands
 --       for 'since': 6 its seq  7 its epoch  8 its id  9 how many messages after it at most
 -- Returns epoch (empty if nobody has been in the room), head, roster version, whether 'since' is proved, the messages
--- with their scores, the members.
+-- with their scores, the members, the version of the rules.
 
 local page, what = tonumber(ARGV[4]), ARGV[5]
 epoch = epoch or ''
@@ -30,17 +30,17 @@ local function proved(since_seq, since_epoch, since_id)
 end
 
 if what == 'nothing' then
-  return { epoch, seq, roster, 0, {}, {} }
+  return { epoch, seq, roster, 0, {}, {}, rules }
 elseif what == 'all' then
-  return { epoch, seq, roster, 0, newest_before(0), redis.call('HVALS', members) }
+  return { epoch, seq, roster, 0, newest_before(0), redis.call('HVALS', members), rules }
 elseif what == 'before' then
-  return { epoch, seq, roster, 0, newest_before(tonumber(ARGV[6])), {} }
+  return { epoch, seq, roster, 0, newest_before(tonumber(ARGV[6])), {}, rules }
 end
 
 local since_seq = tonumber(ARGV[6])
 if proved(since_seq, ARGV[7], ARGV[8]) then
   -- Newest first, like the pages.
   local last = since_seq + tonumber(ARGV[9])
-  return { epoch, seq, roster, 1, redis.call('ZREVRANGEBYSCORE', messages, last, '(' .. ARGV[6], 'WITHSCORES'), {} }
+  return { epoch, seq, roster, 1, redis.call('ZREVRANGEBYSCORE', messages, last, '(' .. ARGV[6], 'WITHSCORES'), {}, rules }
 end
-return { epoch, seq, roster, 0, newest_before(0), {} }
+return { epoch, seq, roster, 0, newest_before(0), {}, rules }

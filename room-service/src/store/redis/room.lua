@@ -16,8 +16,10 @@ local function publish(event)
 end
 
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-local kept = redis.call('HMGET', meta, 'epoch', 'run', 'seq', 'roster')
+local kept = redis.call('HMGET', meta, 'epoch', 'run', 'seq', 'roster', 'rules', 'closed')
 local epoch, seq, roster = kept[1], tonumber(kept[3] or 0), tonumber(kept[4] or 0)
+-- What operators forbid: the version of it, and why nobody may be here, if that is so.
+local rules, closed = tonumber(kept[5] or 0), kept[6]
 
 local function begin_epoch(first_free)
   epoch, seq = ARGV[3], first_free - 1
@@ -36,6 +38,26 @@ end
 -- A room that nobody has been in has nothing to go on with: only a join or an append, which call this, make it.
 if epoch or redis.call('EXISTS', messages) == 1 then
   go_on()
+end
+
+local function milliseconds()
+  local now = redis.call('TIME')
+  return now[1] * 1000 + math.floor(now[2] / 1000)
+end
+
+-- The error for a member whom operators keep out of the room, or nothing. A ban is when it ends (0: when it is lifted)
+-- and why.
+local function forbid(bans, member)
+  if closed then
+    return redis.error_reply('FORBIDDEN closed ' .. closed)
+  end
+  local ban = redis.call('HGET', bans, member)
+  if ban then
+    local ends, reason = string.match(ban, '^(%d+) (.*)$')
+    if ends == '0' or tonumber(ends) > milliseconds() then
+      return redis.error_reply('FORBIDDEN banned ' .. reason)
+    end
+  end
 end
 
 -- Tells of a roster change. `joined` is a member as JSON or nothing, `left` a list of member ids or nothing.

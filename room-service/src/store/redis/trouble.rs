@@ -2,7 +2,7 @@
 
 use fred::error::{Error, ErrorKind};
 
-use crate::store::StoreError;
+use crate::store::{Forbidden, StoreError};
 
 /// How Redis' refusals begin, and what they mean. All of them pass, by themselves or by an operator's hand.
 const REFUSALS: [(&str, &str); 17] = [
@@ -55,6 +55,9 @@ const DISTRUST: [(&str, &str); 4] = [
 /// Whether it was Redis being away, busy or full, which passes, or something that will not.
 pub(super) fn translate(error: &Error) -> StoreError {
     let details = error.details();
+    if let Some(forbidden) = forbidden(details) {
+        return forbidden.into();
+    }
     // What Redis says when its data is not ours, or when a script of ours is wrong.
     let broken = ["WRONGTYPE", "ERR ", "CROSSSLOT"].iter().any(|start| details.starts_with(start))
         || matches!(error.kind(), ErrorKind::Parse | ErrorKind::NotFound);
@@ -63,6 +66,14 @@ pub(super) fn translate(error: &Error) -> StoreError {
     } else {
         StoreError::Unavailable(words(error))
     }
+}
+
+/// What operators forbid: the words of `room.lua`.
+fn forbidden(details: &str) -> Option<Forbidden> {
+    let words = details.strip_prefix("FORBIDDEN ")?;
+    let (what, reason) = words.split_once(' ').unwrap_or((words, ""));
+    let reason = reason.to_owned();
+    Some(if what == "closed" { Forbidden::Closed { reason } } else { Forbidden::Banned { reason } })
 }
 
 /// What the error means.
@@ -116,7 +127,7 @@ mod tests {
                 StoreError::Unavailable(words) => {
                     assert!(words.contains(expected) && !words.contains("10.0.0.7"), "{words}");
                 }
-                broken @ StoreError::Broken(_) => panic!("{details}: {broken}"),
+                broken => panic!("{details}: {broken}"),
             }
         }
         for details in
