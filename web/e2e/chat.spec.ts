@@ -44,6 +44,12 @@ async function say(page: Page, text: string) {
 const texts = (page: Page) => page.locator('.message__text')
 const me = (page: Page) => page.locator('li.member', { hasText: 'you' }).locator('.member__name').innerText()
 const banner = (page: Page) => page.locator('.banner')
+/** The member's id, which the page does not show: from the token that brings them back. */
+const myId = (page: Page) =>
+  page.evaluate(() => {
+    const claims = localStorage.getItem('parlor.token')!.split('.')[1]!
+    return (JSON.parse(atob(claims.replaceAll('-', '+').replaceAll('_', '/'))) as { sub: string }).sub
+  })
 
 test('two people on two gateways see each other come, talk, reload and leave', async ({ browser }) => {
   const ada = await person(browser, 0, 'two')
@@ -238,6 +244,55 @@ test('a page that is opened while Redis is away is in the room when it is back, 
   for (const page of [ada, bob]) await expect(texts(page)).toHaveText(['here I am'])
   await expect(ada.getByText('The server lost what was said before.')).toBeVisible()
   await expect(bob.getByText('The server lost what was said before.')).toBeHidden()
+})
+
+test('an operator deletes a message, and it vanishes from every screen', async ({ browser }) => {
+  const ada = await person(browser, 0, 'deleted')
+  const bob = await person(browser, 1, 'deleted')
+  await say(ada, 'kind')
+  await say(ada, 'unkind')
+  for (const page of [ada, bob]) await expect(texts(page)).toHaveText(['kind', 'unkind'])
+  await stack.operate('DELETE', 'rooms/deleted/messages/2')
+  await say(ada, 'and on')
+  const carol = await person(browser, 1, 'deleted')
+  for (const page of [ada, bob, carol]) {
+    await expect(texts(page)).toHaveText(['kind', 'This message was removed.', 'and on'])
+    await expect(page.getByText('unkind')).toHaveCount(0)
+  }
+  expect(troubles).toEqual([])
+})
+
+test('who is banned sees why and nothing else, and comes back when the ban is lifted', async ({ browser }) => {
+  const ada = await person(browser, 0, 'banned')
+  const bob = await person(browser, 1, 'banned')
+  await say(ada, 'before')
+  await expect(texts(bob)).toHaveText(['before'])
+  const member = await myId(ada)
+  await stack.operate('PUT', `rooms/banned/bans/${member}`, { reason: 'be kind' })
+  const why = ada.getByText('An operator banned you from this room: be kind')
+  await expect(why).toBeVisible()
+  await expect(texts(ada)).toHaveCount(0)
+  await expect(ada.getByLabel('Your message')).toBeHidden()
+  await expect(bob.locator('li.member')).toHaveCount(1)
+  await ada.reload()
+  await expect(why).toBeVisible()
+  await stack.operate('DELETE', `rooms/banned/bans/${member}`)
+  await ada.getByRole('button', { name: 'Join again' }).click()
+  await expect(texts(ada)).toHaveText(['before'])
+  await say(ada, 'back')
+  await expect(texts(bob)).toHaveText(['before', 'back'])
+
+  await stack.operate('POST', `members/${member}/disconnect`, { seconds: 3600 })
+  await expect(banner(ada)).toContainText('An operator removed you from this chat.')
+  await ada.reload()
+  await expect(banner(ada)).toContainText('An operator removed you from this chat.')
+  await stack.operate('DELETE', `members/${member}/disconnect`)
+  await expect(async () => {
+    await banner(ada).getByRole('button', { name: 'Rejoin' }).click({ timeout: 1000 })
+    await expect(banner(ada)).toBeHidden({ timeout: 1000 })
+  }).toPass()
+  await expect(texts(ada)).toHaveText(['before', 'back'])
+  expect(troubles).toEqual([])
 })
 
 test('the page works on a phone', async ({ browser }) => {

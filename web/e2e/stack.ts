@@ -5,6 +5,7 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 
+const OPERATORS_TOKEN = 'a token of the operators'
 const programs = resolve(process.env.CARGO_TARGET_DIR ?? '../target', 'debug')
 
 class Part {
@@ -45,6 +46,8 @@ class Part {
 
 export class Stack {
   readonly urls: string[] = []
+  /** Where operators ask the first room service. */
+  private operators = ''
   readonly gateways: Part[] = []
   readonly roomServices: Part[] = []
   redis: Part | undefined
@@ -68,7 +71,7 @@ export class Stack {
       const roomService = new Part(
         join(programs, 'room-service'),
         ['--listen', `127.0.0.1:${door}`, '--admin-listen', `127.0.0.1:${admin}`]
-          .concat(['--redis-url', `redis://127.0.0.1:${redis}`, '--leave-grace', '2s']),
+          .concat(['--redis-url', `redis://127.0.0.1:${redis}`, '--leave-grace', '2s', '--admin-token', OPERATORS_TOKEN]),
         `http://127.0.0.1:${admin}/readyz`,
       )
       const gateway = new Part(
@@ -83,6 +86,7 @@ export class Stack {
       this.roomServices.push(roomService)
       this.gateways.push(gateway)
       this.urls.push(`http://127.0.0.1:${browsers}`)
+      this.operators ||= `http://127.0.0.1:${admin}`
     }
     const balancer = createServer((browser) => {
       if (!this.balanced.webSockets) return this.withoutWebSockets(browser)
@@ -110,6 +114,14 @@ export class Stack {
       for (const [one, other] of [[browser, to], [to, browser]] as const) one.on('close', () => other.destroy())
     })
     browser.on('error', () => browser.destroy())
+  }
+
+  /** What an operator does, as with curl. */
+  async operate(method: string, path: string, body: object = {}) {
+    const headers = { authorization: `Bearer ${OPERATORS_TOKEN}` }
+    const init = method === 'DELETE' ? { method, headers } : { method, headers, body: JSON.stringify(body) }
+    const answer = await fetch(`${this.operators}/v1/${path}`, init)
+    if (!answer.ok) throw new Error(await answer.text())
   }
 
   async stop() {

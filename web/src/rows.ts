@@ -17,6 +17,8 @@ export function toRows(state: RoomState, me: Member | undefined): Row[] {
   const rows: Row[] = []
   let before: Message | undefined
   for (const message of state.messages) {
+    // It has its number, and nothing to show: what it deletes says so.
+    if (message.deletes) continue
     const at = new Date(message.sentAt)
     const newDay = !before || at.toDateString() !== new Date(before.sentAt).toDateString()
     // The oldest loaded message is drawn with a header even if older ones are to come: it may get a day then.

@@ -31,6 +31,8 @@ export interface RoomState {
   hole: boolean
   /** The server lost what I had seen of the room, which began anew. */
   lost: boolean
+  /** Why I may not be in the room, in words; empty if I may. */
+  removed: string
 }
 
 export type Action =
@@ -53,6 +55,7 @@ export function emptyRoom(room: string): RoomState {
     joined: false,
     hole: false,
     lost: false,
+    removed: '',
   }
 }
 
@@ -75,7 +78,7 @@ export function reduce(state: RoomState, action: Action): RoomState {
     case 'message':
       return hear(state, action.message)
     case 'history':
-      return { ...state, messages: [...older(state, action.messages), ...state.messages] }
+      return { ...state, messages: bury([...older(state, action.messages), ...state.messages]) }
     case 'presence': {
       const members = new Map(state.members)
       for (const id of action.left) members.delete(id)
@@ -89,6 +92,9 @@ export function reduce(state: RoomState, action: Action): RoomState {
       const wentBack = head.epoch !== state.epoch && head.seq < state.head
       return head.seq > state.head || wentBack ? { ...state, hole: true } : state
     }
+    case 'removed':
+      // What was said there is not mine to read any more.
+      return { ...emptyRoom(state.room), removed: action.reason }
     case 'compose': {
       const { clientId, text, at } = action
       const pending: Pending = { clientId, text, at, state: 'sending', seq: 0, reason: '', canRetry: true }
@@ -126,12 +132,13 @@ function join(state: RoomState, joined: Joined): RoomState {
     epoch: joined.epoch,
     // While I move between gateways, the older one may have told me more already.
     head: Math.max(last, joined.head),
-    messages: [...before, ...fresh],
+    messages: bury([...before, ...fresh]),
     pending: withoutSaid(state.pending, fresh),
     members: byId(joined.members),
     memberCount: joined.memberCount,
     joined: true,
     hole: false,
+    removed: '',
     lost: state.lost || (!joined.resumed && state.head > 0 && joined.epoch !== state.epoch),
   })
 }
@@ -146,12 +153,20 @@ function hear(state: RoomState, message: Message): RoomState {
   const pending = withoutSaid(state.pending, [message])
   if (message.seq === state.head + 1) {
     // Another epoch with the next number: the numbering went on, verified by the server.
-    return { ...state, epoch: message.epoch, head: message.seq, messages: [...state.messages, message], pending }
+    const messages = [...state.messages, message]
+    return { ...state, epoch: message.epoch, head: message.seq, messages: message.deletes ? bury(messages) : messages, pending }
   }
   if (message.epoch === state.epoch && message.seq <= state.head) {
     return pending.length === state.pending.length ? state : { ...state, pending }
   }
   return { ...state, hole: true }
+}
+
+/** What is deleted loses its text, even if it was read before its deletion and came after it. */
+function bury(messages: Message[]): Message[] {
+  const deleted = new Set(messages.filter((message) => message.deletes).map((message) => message.deletes))
+  if (!deleted.size) return messages
+  return messages.map((message) => (deleted.has(message.seq) ? { ...message, text: '', deleted: true } : message))
 }
 
 function older(state: RoomState, page: Message[]): Message[] {

@@ -116,6 +116,15 @@ describe('a connection', () => {
     expect(wires.length).toBe(2)
   })
 
+  it('does not come back when its hello is forbidden', async () => {
+    connect()
+    wires[0]!.onopen?.()
+    await settle()
+    wires[0]!.hear({ id: 1, error: { code: 'FORBIDDEN', message: 'be kind' } })
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect([wires.length, statuses.at(-1)]).toEqual([1, 'closed'])
+  })
+
   it('is dead after two and a half heartbeats of silence', async () => {
     connect()
     await wires[0]!.welcome()

@@ -7,7 +7,7 @@ const ada: Member = { id: 'm_ada', name: 'Ada', avatar: '/avatars/Ada.svg', kind
 const bob: Member = { ...ada, id: 'm_bob', name: 'Bob' }
 
 const said = (seq: number, more: Partial<Message> = {}): Message => ({
-  epoch: 'e', seq, id: `x${seq}`, clientId: `c${seq}`, text: `t${seq}`, member: ada,
+  epoch: 'e', seq, id: `x${seq}`, clientId: `c${seq}`, text: `t${seq}`, member: ada, deleted: false, deletes: 0,
   sentAt: `2026-11-24T09:${String(seq).padStart(2, '0')}:00Z`, ...more,
 })
 const heard = (seq: number, more: Partial<Message> = {}): Action => ({ type: 'message', room: 'lobby', message: said(seq, more) })
@@ -17,6 +17,32 @@ const joined = (seqs: number[], more: Partial<Joined> = {}): Joined => ({
 })
 const after = (...actions: Action[]): RoomState => actions.reduce(reduce, emptyRoom('lobby'))
 const seqs = (state: RoomState) => state.messages.map((message) => message.seq)
+
+describe('what operators do', () => {
+  const nobody: Member = { id: '', name: '', avatar: '', kind: '' }
+  const deletes = (target: number) => ({ text: '', clientId: '', member: nobody, deletes: target })
+  const told = (state: RoomState) => toRows(state, ada).flatMap((row) => (row.kind === 'message' ? [row.message.deleted ? '-' : row.message.text] : []))
+
+  it('takes the text of a message and leaves its place, whichever came first', () => {
+    const live = after(joined([1, 2]), heard(3, deletes(2)), heard(4))
+    expect([told(live), live.head, live.hole]).toEqual([['t1', '-', 't4'], 4, false])
+    expect(live.messages.map((message) => message.text)).toEqual(['t1', '', '', 't4'])
+    const missed = after(joined([1, 2]), joined([3], { resumed: true, messages: [said(3, deletes(1))] }))
+    expect(told(missed)).toEqual(['-', 't2'])
+    // A page that was read before the deletion, and comes after it.
+    const paged = after(joined([3]), heard(4, deletes(2)), { type: 'history', room: 'lobby', messages: [said(1), said(2)] })
+    expect(told(paged)).toEqual(['t1', '-', 't3'])
+    expect(position(paged)?.seq).toBe(4)
+  })
+
+  it('takes me out of the room, with what was said there, until I am let in again', () => {
+    const out = after(joined([1, 2]), { type: 'removed', room: 'lobby', reason: 'be kind' })
+    expect([out.removed, out.joined, seqs(out), position(out)]).toEqual(['be kind', false, [], undefined])
+    expect(reduce(out, joined([1, 2, 3]))).toMatchObject({ removed: '', joined: true, head: 3, lost: false })
+    const elsewhere = after(joined([1]), { type: 'removed', room: 'attic', reason: 'be kind' })
+    expect(elsewhere.removed).toBe('')
+  })
+})
 
 describe('what is heard', () => {
   it('comes in order, once', () => {

@@ -54,6 +54,11 @@ export function useChat(room: string) {
         act(reply)
         return true
       }
+      if (reply.type === 'error' && reply.code === 'FORBIDDEN') {
+        // The session is good for another try, when I ask for it.
+        act({ type: 'removed', room, reason: reply.message })
+        return true
+      }
       if (reply.type !== 'error' || !reply.retryable) return false
       await pause(reply.retryAfterMs)
     }
@@ -140,6 +145,7 @@ export function useChat(room: string) {
     discard: (clientId: string) => act({ type: 'discard', clientId }),
     loadOlder,
     dialNow: connection.dialNow,
+    rejoin: fillHole,
   }
 }
 

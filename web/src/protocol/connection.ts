@@ -51,6 +51,8 @@ export interface Voice {
 /** Closes a connection that was lost, or that nobody needs any more, without saying goodbye for the member. */
 const LOST = 3001
 const GOODBYE = 1000
+/** What a server closes with whom an operator removed. */
+const REMOVED = 4502
 const FIRST_BACKOFF_MS = 500
 const LONGEST_BACKOFF_MS = 30_000
 /** How long a reply may take before its frame counts as unanswered. */
@@ -106,11 +108,15 @@ class Session implements Voice {
     this.socket.onmessage = ({ data }) => this.hear(String(data))
     this.socket.onclose = ({ code, reason }) => this.end(code, reason, onOver)
     this.die = () => this.end(1006, '', onOver)
+    this.refuse = (reason) => this.end(REMOVED, reason, onOver)
     this.watch()
   }
 
   /** The connection is dead, whatever the socket thinks. */
   readonly die: () => void
+
+  /** The server does not let me in, for this reason. */
+  readonly refuse: (reason: string) => void
 
   ask = (ask: Ask): Promise<Body> => {
     if (this.over) return Promise.resolve(UNANSWERED)
@@ -242,6 +248,7 @@ export class Connection implements Voice {
     if (session.over) return
     if (reply.type === 'error') {
       if (reply.code === 'UNAUTHENTICATED' && token) this.env.token.set('')
+      else if (reply.code === 'FORBIDDEN') return session.refuse(reply.message)
       else if (!reply.retryable) return session.die()
       this.env.after(Math.max(reply.retryAfterMs, reply.retryable ? 250 : 0), () => {
         if (!session.over) void this.greet(session)

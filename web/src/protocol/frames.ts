@@ -19,6 +19,10 @@ export interface Message {
   text: string
   sentAt: string
   member: Member
+  /** An operator deleted it: its text is gone. */
+  deleted: boolean
+  /** Not said by anyone: from here on the message with this number is deleted. 0: a message. */
+  deletes: number
 }
 
 export type Position = Required<PositionJson>
@@ -53,6 +57,7 @@ export type Body =
   | { type: 'presence'; room: string; joined: Member[]; left: string[]; memberCount: number }
   | { type: 'heartbeat'; heads: { room: string; epoch: string; seq: number }[] }
   | { type: 'move'; withinSeconds: number }
+  | { type: 'removed'; room: string; reason: string }
   | Failure
   | { type: 'unknown' }
 
@@ -124,6 +129,7 @@ function decodeBody(frame: Record<string, any>): Body {
     return { type: 'heartbeat', heads: heads.map((h) => ({ room: h.room ?? '', epoch: h.epoch ?? '', seq: h.seq ?? 0 })) }
   }
   if (frame.move) return { type: 'move', withinSeconds: frame.move.within_seconds ?? 0 }
+  if (frame.removed) return { type: 'removed', room: frame.removed.room ?? '', reason: frame.removed.reason ?? '' }
   if (frame.error) {
     const e = frame.error as Json
     return {
@@ -150,5 +156,7 @@ function decodeMessage(message: MessageJson & Json): Message {
     text: message.text ?? '',
     sentAt: message.sent_at ?? '',
     member: decodeMember(message.member),
+    deleted: message.deleted ?? false,
+    deletes: message.deletes ?? 0,
   }
 }

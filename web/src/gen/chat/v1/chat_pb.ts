@@ -18,7 +18,7 @@ import type { Message as Message$1 } from "@bufbuild/protobuf";
  * Describes the file chat/v1/chat.proto.
  */
 export const file_chat_v1_chat: GenFile = /*@__PURE__*/
-  fileDesc("ChJjaGF0L3YxL2NoYXQucHJvdG8SB2NoYXQudjEi6wIKC0NsaWVudEZyYW1lEgoKAmlkGAEgASgNEiYKBWhlbGxvGAIgASgLMhUuY2hhdC52MS5IZWxsb1JlcXVlc3RIABIkCgRqb2luGAMgASgLMhQuY2hhdC52MS5Kb2luUmVxdWVzdEgAEiYKBWxlYXZlGAQgASgLMhUuY2hhdC52MS5MZWF2ZVJlcXVlc3RIABIkCgRzZW5kGAUgASgLMhQuY2hhdC52MS5TZW5kUmVxdWVzdEgAEioKB2hpc3RvcnkYBiABKAsyFy5jaGF0LnYxLkhpc3RvcnlSZXF1ZXN0SAASKgoHbWVtYmVycxgHIAEoCzIXLmNoYXQudjEuTWVtYmVyc1JlcXVlc3RIABIoCgZ0eXBpbmcYCCABKAsyFi5jaGF0LnYxLlR5cGluZ1JlcXVlc3RIABIqCgdyZWZyZXNoGAkgASgLMhcuY2hhdC52MS5SZWZyZXNoUmVxdWVzdEgAQgYKBGJvZHkimwQKC1NlcnZlckZyYW1lEgoKAmlkGAEgASgNEiMKB3dlbGNvbWUYAiABKAsyEC5jaGF0LnYxLldlbGNvbWVIABIhCgZqb2luZWQYAyABKAsyDy5jaGF0LnYxLkpvaW5lZEgAEh0KBGxlZnQYBCABKAsyDS5jaGF0LnYxLkxlZnRIABIdCgRzZW50GAUgASgLMg0uY2hhdC52MS5TZW50SAASJwoHaGlzdG9yeRgGIAEoCzIULmNoYXQudjEuSGlzdG9yeVBhZ2VIABInCgdtZW1iZXJzGAcgASgLMhQuY2hhdC52MS5NZW1iZXJzUGFnZUgAEh8KBXR5cGVkGAggASgLMg4uY2hhdC52MS5UeXBlZEgAEicKCXJlZnJlc2hlZBgJIAEoCzISLmNoYXQudjEuUmVmcmVzaGVkSAASHwoFZXJyb3IYCiABKAsyDi5jaGF0LnYxLkVycm9ySAASIwoHbWVzc2FnZRgUIAEoCzIQLmNoYXQudjEuTWVzc2FnZUgAEiUKCHByZXNlbmNlGBUgASgLMhEuY2hhdC52MS5QcmVzZW5jZUgAEiEKBnR5cGluZxgWIAEoCzIPLmNoYXQudjEuVHlwaW5nSAASJwoJaGVhcnRiZWF0GBcgASgLMhIuY2hhdC52MS5IZWFydGJlYXRIABIdCgRtb3ZlGBggASgLMg0uY2hhdC52MS5Nb3ZlSABCBgoEYm9keSIdCgxIZWxsb1JlcXVlc3QSDQoFdG9rZW4YASABKAkifQoHV2VsY29tZRIfCgZtZW1iZXIYASABKAsyDy5jaGF0LnYxLk1lbWJlchINCgV0b2tlbhgCIAEoCRIPCgdzZXNzaW9uGAMgASgJEhkKEWhlYXJ0YmVhdF9zZWNvbmRzGAQgASgNEhYKDm1heF90ZXh0X2J5dGVzGAUgASgNIj0KC0pvaW5SZXF1ZXN0EgwKBHJvb20YASABKAkSIAoFc2luY2UYAiABKAsyES5jaGF0LnYxLlBvc2l0aW9uIjIKCFBvc2l0aW9uEg0KBWVwb2NoGAEgASgJEgsKA3NlcRgCIAEoDRIKCgJpZBgDIAEoCSKgAQoGSm9pbmVkEgwKBHJvb20YASABKAkSDQoFZXBvY2gYAiABKAkSDAoEaGVhZBgDIAEoDRIPCgdyZXN1bWVkGAQgASgIEiIKCG1lc3NhZ2VzGAUgAygLMhAuY2hhdC52MS5NZXNzYWdlEiAKB21lbWJlcnMYBiADKAsyDy5jaGF0LnYxLk1lbWJlchIUCgxtZW1iZXJfY291bnQYByABKA0iHAoMTGVhdmVSZXF1ZXN0EgwKBHJvb20YASABKAkiFAoETGVmdBIMCgRyb29tGAEgASgJIjwKC1NlbmRSZXF1ZXN0EgwKBHJvb20YASABKAkSEQoJY2xpZW50X2lkGAIgASgJEgwKBHRleHQYAyABKAkiaQoEU2VudBIMCgRyb29tGAEgASgJEg0KBWVwb2NoGAIgASgJEgsKA3NlcRgDIAEoDRIKCgJpZBgEIAEoCRIrCgdzZW50X2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI9Cg5IaXN0b3J5UmVxdWVzdBIMCgRyb29tGAEgASgJEg4KBmJlZm9yZRgCIAEoDRINCgVsaW1pdBgDIAEoDSJOCgtIaXN0b3J5UGFnZRIMCgRyb29tGAEgASgJEg0KBWVwb2NoGAIgASgJEiIKCG1lc3NhZ2VzGAMgAygLMhAuY2hhdC52MS5NZXNzYWdlIjwKDk1lbWJlcnNSZXF1ZXN0EgwKBHJvb20YASABKAkSDQoFYWZ0ZXIYAiABKAkSDQoFbGltaXQYAyABKA0iUwoLTWVtYmVyc1BhZ2USDAoEcm9vbRgBIAEoCRIgCgdtZW1iZXJzGAIgAygLMg8uY2hhdC52MS5NZW1iZXISFAoMbWVtYmVyX2NvdW50GAMgASgNIh0KDVR5cGluZ1JlcXVlc3QSDAoEcm9vbRgBIAEoCSIVCgVUeXBlZBIMCgRyb29tGAEgASgJIh8KDlJlZnJlc2hSZXF1ZXN0Eg0KBXRva2VuGAEgASgJIhoKCVJlZnJlc2hlZBINCgV0b2tlbhgBIAEoCSJACgZNZW1iZXISCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIOCgZhdmF0YXIYAyABKAkSDAoEa2luZBgEIAEoCSKuAQoHTWVzc2FnZRIMCgRyb29tGAEgASgJEg0KBWVwb2NoGAIgASgJEgsKA3NlcRgDIAEoDRIKCgJpZBgEIAEoCRIRCgljbGllbnRfaWQYBSABKAkSDAoEdGV4dBgGIAEoCRIrCgdzZW50X2F0GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIfCgZtZW1iZXIYCCABKAsyDy5jaGF0LnYxLk1lbWJlciJdCghQcmVzZW5jZRIMCgRyb29tGAEgASgJEh8KBmpvaW5lZBgCIAMoCzIPLmNoYXQudjEuTWVtYmVyEgwKBGxlZnQYAyADKAkSFAoMbWVtYmVyX2NvdW50GAQgASgNIjcKBlR5cGluZxIMCgRyb29tGAEgASgJEh8KBm1lbWJlchgCIAEoCzIPLmNoYXQudjEuTWVtYmVyIikKCUhlYXJ0YmVhdBIcCgVoZWFkcxgBIAMoCzINLmNoYXQudjEuSGVhZCIwCgRIZWFkEgwKBHJvb20YASABKAkSDQoFZXBvY2gYAiABKAkSCwoDc2VxGAMgASgNIh4KBE1vdmUSFgoOd2l0aGluX3NlY29uZHMYASABKA0iUQoFRXJyb3ISDAoEY29kZRgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEhEKCXJldHJ5YWJsZRgDIAEoCBIWCg5yZXRyeV9hZnRlcl9tcxgEIAEoDTLpAQoLQ2hhdFNlcnZpY2USOQoHQ29ubmVjdBIULmNoYXQudjEuQ2xpZW50RnJhbWUaFC5jaGF0LnYxLlNlcnZlckZyYW1lKAEwARIrCgRTZW5kEhQuY2hhdC52MS5TZW5kUmVxdWVzdBoNLmNoYXQudjEuU2VudBI4CgdIaXN0b3J5EhcuY2hhdC52MS5IaXN0b3J5UmVxdWVzdBoULmNoYXQudjEuSGlzdG9yeVBhZ2USOAoHTWVtYmVycxIXLmNoYXQudjEuTWVtYmVyc1JlcXVlc3QaFC5jaGF0LnYxLk1lbWJlcnNQYWdlYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("ChJjaGF0L3YxL2NoYXQucHJvdG8SB2NoYXQudjEi6wIKC0NsaWVudEZyYW1lEgoKAmlkGAEgASgNEiYKBWhlbGxvGAIgASgLMhUuY2hhdC52MS5IZWxsb1JlcXVlc3RIABIkCgRqb2luGAMgASgLMhQuY2hhdC52MS5Kb2luUmVxdWVzdEgAEiYKBWxlYXZlGAQgASgLMhUuY2hhdC52MS5MZWF2ZVJlcXVlc3RIABIkCgRzZW5kGAUgASgLMhQuY2hhdC52MS5TZW5kUmVxdWVzdEgAEioKB2hpc3RvcnkYBiABKAsyFy5jaGF0LnYxLkhpc3RvcnlSZXF1ZXN0SAASKgoHbWVtYmVycxgHIAEoCzIXLmNoYXQudjEuTWVtYmVyc1JlcXVlc3RIABIoCgZ0eXBpbmcYCCABKAsyFi5jaGF0LnYxLlR5cGluZ1JlcXVlc3RIABIqCgdyZWZyZXNoGAkgASgLMhcuY2hhdC52MS5SZWZyZXNoUmVxdWVzdEgAQgYKBGJvZHkiwAQKC1NlcnZlckZyYW1lEgoKAmlkGAEgASgNEiMKB3dlbGNvbWUYAiABKAsyEC5jaGF0LnYxLldlbGNvbWVIABIhCgZqb2luZWQYAyABKAsyDy5jaGF0LnYxLkpvaW5lZEgAEh0KBGxlZnQYBCABKAsyDS5jaGF0LnYxLkxlZnRIABIdCgRzZW50GAUgASgLMg0uY2hhdC52MS5TZW50SAASJwoHaGlzdG9yeRgGIAEoCzIULmNoYXQudjEuSGlzdG9yeVBhZ2VIABInCgdtZW1iZXJzGAcgASgLMhQuY2hhdC52MS5NZW1iZXJzUGFnZUgAEh8KBXR5cGVkGAggASgLMg4uY2hhdC52MS5UeXBlZEgAEicKCXJlZnJlc2hlZBgJIAEoCzISLmNoYXQudjEuUmVmcmVzaGVkSAASHwoFZXJyb3IYCiABKAsyDi5jaGF0LnYxLkVycm9ySAASIwoHbWVzc2FnZRgUIAEoCzIQLmNoYXQudjEuTWVzc2FnZUgAEiUKCHByZXNlbmNlGBUgASgLMhEuY2hhdC52MS5QcmVzZW5jZUgAEiEKBnR5cGluZxgWIAEoCzIPLmNoYXQudjEuVHlwaW5nSAASJwoJaGVhcnRiZWF0GBcgASgLMhIuY2hhdC52MS5IZWFydGJlYXRIABIdCgRtb3ZlGBggASgLMg0uY2hhdC52MS5Nb3ZlSAASIwoHcmVtb3ZlZBgZIAEoCzIQLmNoYXQudjEuUmVtb3ZlZEgAQgYKBGJvZHkiHQoMSGVsbG9SZXF1ZXN0Eg0KBXRva2VuGAEgASgJIn0KB1dlbGNvbWUSHwoGbWVtYmVyGAEgASgLMg8uY2hhdC52MS5NZW1iZXISDQoFdG9rZW4YAiABKAkSDwoHc2Vzc2lvbhgDIAEoCRIZChFoZWFydGJlYXRfc2Vjb25kcxgEIAEoDRIWCg5tYXhfdGV4dF9ieXRlcxgFIAEoDSI9CgtKb2luUmVxdWVzdBIMCgRyb29tGAEgASgJEiAKBXNpbmNlGAIgASgLMhEuY2hhdC52MS5Qb3NpdGlvbiIyCghQb3NpdGlvbhINCgVlcG9jaBgBIAEoCRILCgNzZXEYAiABKA0SCgoCaWQYAyABKAkioAEKBkpvaW5lZBIMCgRyb29tGAEgASgJEg0KBWVwb2NoGAIgASgJEgwKBGhlYWQYAyABKA0SDwoHcmVzdW1lZBgEIAEoCBIiCghtZXNzYWdlcxgFIAMoCzIQLmNoYXQudjEuTWVzc2FnZRIgCgdtZW1iZXJzGAYgAygLMg8uY2hhdC52MS5NZW1iZXISFAoMbWVtYmVyX2NvdW50GAcgASgNIhwKDExlYXZlUmVxdWVzdBIMCgRyb29tGAEgASgJIhQKBExlZnQSDAoEcm9vbRgBIAEoCSI8CgtTZW5kUmVxdWVzdBIMCgRyb29tGAEgASgJEhEKCWNsaWVudF9pZBgCIAEoCRIMCgR0ZXh0GAMgASgJImkKBFNlbnQSDAoEcm9vbRgBIAEoCRINCgVlcG9jaBgCIAEoCRILCgNzZXEYAyABKA0SCgoCaWQYBCABKAkSKwoHc2VudF9hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiPQoOSGlzdG9yeVJlcXVlc3QSDAoEcm9vbRgBIAEoCRIOCgZiZWZvcmUYAiABKA0SDQoFbGltaXQYAyABKA0iTgoLSGlzdG9yeVBhZ2USDAoEcm9vbRgBIAEoCRINCgVlcG9jaBgCIAEoCRIiCghtZXNzYWdlcxgDIAMoCzIQLmNoYXQudjEuTWVzc2FnZSI8Cg5NZW1iZXJzUmVxdWVzdBIMCgRyb29tGAEgASgJEg0KBWFmdGVyGAIgASgJEg0KBWxpbWl0GAMgASgNIlMKC01lbWJlcnNQYWdlEgwKBHJvb20YASABKAkSIAoHbWVtYmVycxgCIAMoCzIPLmNoYXQudjEuTWVtYmVyEhQKDG1lbWJlcl9jb3VudBgDIAEoDSIdCg1UeXBpbmdSZXF1ZXN0EgwKBHJvb20YASABKAkiFQoFVHlwZWQSDAoEcm9vbRgBIAEoCSIfCg5SZWZyZXNoUmVxdWVzdBINCgV0b2tlbhgBIAEoCSIaCglSZWZyZXNoZWQSDQoFdG9rZW4YASABKAkiQAoGTWVtYmVyEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSDgoGYXZhdGFyGAMgASgJEgwKBGtpbmQYBCABKAki0AEKB01lc3NhZ2USDAoEcm9vbRgBIAEoCRINCgVlcG9jaBgCIAEoCRILCgNzZXEYAyABKA0SCgoCaWQYBCABKAkSEQoJY2xpZW50X2lkGAUgASgJEgwKBHRleHQYBiABKAkSKwoHc2VudF9hdBgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASHwoGbWVtYmVyGAggASgLMg8uY2hhdC52MS5NZW1iZXISDwoHZGVsZXRlZBgJIAEoCBIPCgdkZWxldGVzGAogASgNIl0KCFByZXNlbmNlEgwKBHJvb20YASABKAkSHwoGam9pbmVkGAIgAygLMg8uY2hhdC52MS5NZW1iZXISDAoEbGVmdBgDIAMoCRIUCgxtZW1iZXJfY291bnQYBCABKA0iNwoGVHlwaW5nEgwKBHJvb20YASABKAkSHwoGbWVtYmVyGAIgASgLMg8uY2hhdC52MS5NZW1iZXIiKQoJSGVhcnRiZWF0EhwKBWhlYWRzGAEgAygLMg0uY2hhdC52MS5IZWFkIjAKBEhlYWQSDAoEcm9vbRgBIAEoCRINCgVlcG9jaBgCIAEoCRILCgNzZXEYAyABKA0iHgoETW92ZRIWCg53aXRoaW5fc2Vjb25kcxgBIAEoDSInCgdSZW1vdmVkEgwKBHJvb20YASABKAkSDgoGcmVhc29uGAIgASgJIlEKBUVycm9yEgwKBGNvZGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIRCglyZXRyeWFibGUYAyABKAgSFgoOcmV0cnlfYWZ0ZXJfbXMYBCABKA0y6QEKC0NoYXRTZXJ2aWNlEjkKB0Nvbm5lY3QSFC5jaGF0LnYxLkNsaWVudEZyYW1lGhQuY2hhdC52MS5TZXJ2ZXJGcmFtZSgBMAESKwoEU2VuZBIULmNoYXQudjEuU2VuZFJlcXVlc3QaDS5jaGF0LnYxLlNlbnQSOAoHSGlzdG9yeRIXLmNoYXQudjEuSGlzdG9yeVJlcXVlc3QaFC5jaGF0LnYxLkhpc3RvcnlQYWdlEjgKB01lbWJlcnMSFy5jaGF0LnYxLk1lbWJlcnNSZXF1ZXN0GhQuY2hhdC52MS5NZW1iZXJzUGFnZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * What a client says. A frame with an id gets exactly one ServerFrame with that id: its reply or an error.
@@ -254,6 +254,12 @@ export type ServerFrame = Message$1<"chat.v1.ServerFrame"> & {
      */
     value: Move;
     case: "move";
+  } | {
+    /**
+     * @generated from field: chat.v1.Removed removed = 25;
+     */
+    value: Removed;
+    case: "removed";
   } | { case: undefined; value?: undefined };
 };
 
@@ -345,6 +351,11 @@ export type ServerFrameJson = {
    * @generated from field: chat.v1.Move move = 24;
    */
   move?: MoveJson;
+
+  /**
+   * @generated from field: chat.v1.Removed removed = 25;
+   */
+  removed?: RemovedJson;
 };
 
 /**
@@ -1311,7 +1322,7 @@ export const MemberSchema: GenMessage<Member, {jsonType: MemberJson}> = /*@__PUR
   messageDesc(file_chat_v1_chat, 19);
 
 /**
- * Something a member said.
+ * Something a member said; or that something said before is deleted.
  *
  * @generated from message chat.v1.Message
  */
@@ -1356,13 +1367,30 @@ export type Message = Message$1<"chat.v1.Message"> & {
   sentAt?: Timestamp | undefined;
 
   /**
+   * Absent in a deletion: an operator is no member.
+   *
    * @generated from field: chat.v1.Member member = 8;
    */
   member?: Member | undefined;
+
+  /**
+   * An operator deleted it. It keeps its place, and its text is gone.
+   *
+   * @generated from field: bool deleted = 9;
+   */
+  deleted: boolean;
+
+  /**
+   * Not said by anyone: from here on the message with this seq is deleted. It has no text and is not to be shown. 0: a
+   * message.
+   *
+   * @generated from field: uint32 deletes = 10;
+   */
+  deletes: number;
 };
 
 /**
- * Something a member said.
+ * Something a member said; or that something said before is deleted.
  *
  * @generated from message chat.v1.Message
  */
@@ -1407,9 +1435,26 @@ export type MessageJson = {
   sentAt?: TimestampJson;
 
   /**
+   * Absent in a deletion: an operator is no member.
+   *
    * @generated from field: chat.v1.Member member = 8;
    */
   member?: MemberJson;
+
+  /**
+   * An operator deleted it. It keeps its place, and its text is gone.
+   *
+   * @generated from field: bool deleted = 9;
+   */
+  deleted?: boolean;
+
+  /**
+   * Not said by anyone: from here on the message with this seq is deleted. It has no text and is not to be shown. 0: a
+   * message.
+   *
+   * @generated from field: uint32 deletes = 10;
+   */
+  deletes?: number;
 };
 
 /**
@@ -1647,6 +1692,51 @@ export const MoveSchema: GenMessage<Move, {jsonType: MoveJson}> = /*@__PURE__*/
   messageDesc(file_chat_v1_chat, 25);
 
 /**
+ * An operator removed this session from a room: nothing more is heard of it until a join succeeds.
+ *
+ * @generated from message chat.v1.Removed
+ */
+export type Removed = Message$1<"chat.v1.Removed"> & {
+  /**
+   * @generated from field: string room = 1;
+   */
+  room: string;
+
+  /**
+   * Words for a person.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * An operator removed this session from a room: nothing more is heard of it until a join succeeds.
+ *
+ * @generated from message chat.v1.Removed
+ */
+export type RemovedJson = {
+  /**
+   * @generated from field: string room = 1;
+   */
+  room?: string;
+
+  /**
+   * Words for a person.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason?: string;
+};
+
+/**
+ * Describes the message chat.v1.Removed.
+ * Use `create(RemovedSchema)` to create a new message.
+ */
+export const RemovedSchema: GenMessage<Removed, {jsonType: RemovedJson}> = /*@__PURE__*/
+  messageDesc(file_chat_v1_chat, 26);
+
+/**
  * Why a frame did nothing. A session stays open after it.
  *
  * @generated from message chat.v1.Error
@@ -1717,7 +1807,7 @@ export type ErrorJson = {
  * Use `create(ErrorSchema)` to create a new message.
  */
 export const ErrorSchema: GenMessage<Error, {jsonType: ErrorJson}> = /*@__PURE__*/
-  messageDesc(file_chat_v1_chat, 26);
+  messageDesc(file_chat_v1_chat, 27);
 
 /**
  * The door of bots and back ends. A token travels in `authorization: Bearer …` metadata or in `hello`.
