@@ -81,7 +81,8 @@ pub fn token(bytes: &[u8]) {
     }
     let Ok(claims) = serde_json::from_slice::<Value>(bytes) else { return };
     let key = EncodingKey::from_secret(SECRET.as_bytes());
-    let Ok(token) = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key) else { return };
+    let header = Header { typ: Some(Tokens::TYPE.to_owned()), ..Header::new(Algorithm::HS256) };
+    let Ok(token) = jsonwebtoken::encode(&header, &claims, &key) else { return };
     if let Ok(identity) = tokens.read(&token) {
         assert!(
             tokens.read_welcomed(&token).is_ok(),

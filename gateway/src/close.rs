@@ -11,7 +11,7 @@
 //! | 4003 | too many sessions, or bad tokens, from one address | yes |
 //! | 4004 | what a slow reader missed in a room cannot be brought to it here | yes |
 //! | 4500 | a flood, or the wrong kind of frame | no |
-//! | 4501 | no valid hello in time | no |
+//! | 4501 | no valid hello in time; or a sign-in that has ended (the room service says so) | no |
 //! | 4502 | removed by an operator (the room service says so) | no |
 
 use std::borrow::Cow;

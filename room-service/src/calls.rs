@@ -17,6 +17,7 @@ use crate::{
     refusal::Refusal,
     room::{Ear, Listener, Place},
     session::{Door, Session, enterable, history_limit, members_limit},
+    sign_ins::SignIns,
 };
 
 impl Service {
@@ -31,12 +32,12 @@ impl Service {
 
     async fn answer(self: &Arc<Self>, token: &str, said: Option<Said>) -> Result<Reply, Refusal> {
         if let Some(Said::Hello(hello)) = said {
-            return Ok(Reply::Welcome(self.introduce(hello)?));
+            return Ok(Reply::Welcome(self.introduce(hello).await?));
         }
         if token.is_empty() {
             return Err(Refusal::Unauthenticated("A token is needed.".to_owned()));
         }
-        let who = self.identify(token)?;
+        let who = self.identify(token).await?;
         Ok(match said {
             Some(Said::Send(send)) => Reply::Message(self.publish(send, who).await?),
             Some(Said::History(history)) => Reply::History(self.read_history(&history, &who).await?),
@@ -46,11 +47,12 @@ impl Service {
     }
 
     /// A token for someone new, or a newer one, by the rules of a session's hello; and no session.
-    fn introduce(self: &Arc<Self>, hello: HelloRequest) -> Result<Welcome, Refusal> {
+    async fn introduce(self: &Arc<Self>, hello: HelloRequest) -> Result<Welcome, Refusal> {
         let ear = Ear { id: self.next_listener(), listener: Arc::new(Nobody) };
         let heartbeat_seconds = u32::try_from(self.settings.heartbeat.as_secs()).unwrap_or(u32::MAX).max(1);
-        let door = Door { edge: self.edge.clone(), ear, guests: "guest", heartbeat_seconds };
-        let welcome = Session::new(self.clone(), Arc::new(door), 0, None).hello(hello)?;
+        let sign_ins = SignIns::new(self.settings.sign_in.refresh_grace);
+        let door = Door { edge: self.edge.clone(), ear, guests: "guest", heartbeat_seconds, sign_ins };
+        let welcome = Session::new(self.clone(), Arc::new(door), 0, None).hello(hello).await?;
         Ok(Welcome { session: String::new(), ..welcome })
     }
 

@@ -1,4 +1,7 @@
-//! Every knob of a room service: unit, default, reason. The doc comments are the `--help` text.
+//! Every knob of a room service: unit, default, reason. The doc comments are the `--help` text. Those of sign-in are in
+//! `config/sign_in.rs`.
+
+mod sign_in;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
@@ -8,6 +11,8 @@ use runtime::{
     telemetry::{LogFilter, LogFormat},
 };
 
+pub(crate) use self::sign_in::KeySource;
+pub use self::sign_in::{Algorithms, Audience, Auth, KeyFile, SignIn, Terms};
 use crate::store::{Ack, RedisStore};
 
 /// Parlor's room service: decides who may join, what may be said and what everyone hears, and owns Redis.
@@ -80,6 +85,10 @@ pub struct Settings {
     /// How long a session token brings a guest back. A month of absence makes a new guest.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_TOKEN_TTL", default_value = "30days", value_parser = duration)]
     pub token_ttl: Duration,
+
+    /// Who is let in.
+    #[command(flatten)]
+    pub sign_in: SignIn,
 
     /// How many messages a session may send in a second, for long. Nobody types that fast; a runaway bot is slowed, and
     /// told when to try again.

@@ -16,7 +16,17 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, metadata::MetadataMap};
 
-use crate::Service;
+use proto::chat::v1::{ServerFrame, server_frame::Body as Reply};
+
+use crate::{Service, refusal::Refusal};
+
+/// Why a session is closed that did not refresh.
+const SIGN_IN_ENDED: &str = "your sign-in has ended";
+
+/// What a session hears whose sign-in has ended.
+fn sign_in_ended() -> ServerFrame {
+    ServerFrame::event(Reply::Error(Refusal::sign_in_ended().into()))
+}
 
 impl Service {
     /// A stream that would have to move at once is better opened elsewhere.

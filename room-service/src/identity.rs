@@ -1,6 +1,17 @@
-//! Who a session speaks as: guests with a random name, and the signed tokens that bring them back.
+//! Who a session speaks as: a guest with a random name, or somebody for whom a sign-in provider vouches.
 //!
-//! A token is a JWT (HS256). It is a secret: it is never logged, and no URL carries it.
+//! What either may do in which room is `access.rs`, how names are kept apart `names.rs`. The tokens that bring a member
+//! back are ours (`tokens.rs`); those that a provider signs are read by `provider.rs`, with the keys of `keys.rs` and
+//! `jwks.rs`. A token is a secret: it is never logged, and no URL carries it.
+
+mod access;
+#[cfg(test)]
+mod forgeries;
+mod jwks;
+mod keys;
+mod names;
+mod provider;
+mod tokens;
 
 use std::{
     sync::Arc,
@@ -11,15 +22,22 @@ use fake::{
     Fake as _,
     faker::name::en::{FirstName, LastName},
 };
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use proto::chat::v1::Member;
-use serde::{Deserialize, Serialize};
+use proto::{Timestamp, chat::v1::Member};
+use runtime::Tasks;
 
-use crate::ids::{RoomId, draw};
+pub use self::{
+    access::{Access, Pattern},
+    keys::{KeyError, KeySet},
+    provider::Provider,
+    tokens::Tokens,
+};
+use crate::{config::Settings, ids::draw};
 
 /// Longer tokens are refused unread.
 const MAX_TOKEN_BYTES: usize = 8192;
+/// The last moment that a timestamp can be, in seconds after 1970 began: the end of the year 9999, two days before.
+const END_OF_TIME: u64 = 253_402_207_200;
 
 /// What a path segment cannot hold as it is (RFC 3986), and what HTML would stumble over.
 const SEGMENT: &AsciiSet = &CONTROLS
@@ -36,153 +54,152 @@ const SEGMENT: &AsciiSet = &CONTROLS
     .add(b'\'')
     .add(b'&');
 
-/// A member, and what their token allows.
+/// A member, and what they may do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
     /// Who.
     pub member: Arc<Member>,
-    /// The rooms that they may join and speak in; nothing: all.
-    pub rooms: Option<Vec<String>>,
+    /// The rooms that they may hear and speak in.
+    pub access: Access,
+    /// Until when somebody vouches for them, in seconds after 1970 began. Nothing: a guest, for whom nobody does.
+    pub until: Option<u64>,
 }
 
 impl Identity {
     /// A new member with a random first and last name. `kind` is "guest" or "bot".
     pub fn guest(kind: &str) -> Self {
         let (first, last): (String, String) = (FirstName().fake(), LastName().fake());
-        Self { member: member(draw("m_"), format!("{first} {last}"), kind.to_owned()), rooms: None }
+        let member = Arc::new(member(draw("m_"), format!("{first} {last}"), kind.to_owned()));
+        Self { member, access: Access::default(), until: None }
     }
 
-    /// Whether the token allows this room.
-    pub fn may_enter(&self, room: &RoomId) -> bool {
-        self.rooms.as_ref().is_none_or(|rooms| rooms.iter().any(|allowed| allowed == room.as_str()))
+    /// Whether nobody vouches for them any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| until <= now())
     }
 }
 
-fn member(id: String, name: String, kind: String) -> Arc<Member> {
-    let avatar = format!("/avatars/{}.svg", utf8_percent_encode(&name, SEGMENT));
-    Arc::new(Member { id, name, avatar, kind })
+fn member(id: String, name: String, kind: String) -> Member {
+    let avatar = avatar(&name);
+    Member { id, name, avatar, kind }
+}
+
+/// The picture that the gateway draws of `name`.
+fn avatar(name: &str) -> String {
+    format!("/avatars/{}.svg", utf8_percent_encode(name, SEGMENT))
+}
+
+/// In seconds after 1970 began.
+pub(crate) fn now() -> u64 {
+    since_1970().as_secs()
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Why a token does not do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Its time is over.
-    #[error("the token has expired")]
+    #[error("its time is over. Sign in again, or say hello without it")]
     Expired,
-    /// It is not one of ours, or was changed.
-    #[error("the token is not valid")]
+    /// Its time has not come.
+    #[error("it does not hold yet")]
+    NotYet,
+    /// It is neither ours nor the provider's, or was changed.
+    #[error("it is not one of ours. Say hello without it")]
     Invalid,
+    /// The provider's, and of no use here: it names what is wrong with it.
+    #[error("{0}")]
+    Unfit(&'static str),
+    /// Only those come in who sign in.
+    #[error("there are no guests here. Sign in")]
+    NoGuests,
+    /// Nobody signs in here any more.
+    #[error("nobody signs in here")]
+    NoSignIn,
+    /// It may be the provider's, whose keys were never heard.
+    #[error("the provider of sign-ins cannot be reached right now")]
+    ProviderAway,
 }
 
-/// What a token says.
-#[derive(Debug, Serialize, Deserialize)]
-struct Claims {
-    sub: String,
-    name: String,
-    kind: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rooms: Option<Vec<String>>,
-    exp: u64,
+/// A token to bring a member back with, and until when it does.
+pub(crate) struct Signed {
+    pub(crate) token: String,
+    pub(crate) expires_at: Timestamp,
 }
 
-/// Signs and reads tokens.
-pub struct Tokens {
-    encoding: EncodingKey,
-    decoding: DecodingKey,
-    validation: Validation,
-    /// As the other, whenever the token ended.
-    signature_only: Validation,
-    ttl: Duration,
+/// Tells who somebody is: the one place that knows who is let in.
+pub(crate) struct Identities {
+    tokens: Tokens,
+    guests: bool,
+    provider: Option<Provider>,
 }
 
-impl Tokens {
-    /// With `secret`, for tokens that last for `ttl`.
-    pub fn new(secret: &str, ttl: Duration) -> Self {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = 0;
-        validation.set_required_spec_claims(&["exp", "sub"]);
-        Self {
-            encoding: EncodingKey::from_secret(secret.as_bytes()),
-            decoding: DecodingKey::from_secret(secret.as_bytes()),
-            signature_only: Validation { validate_exp: false, ..validation.clone() },
-            validation,
-            ttl,
-        }
+impl Identities {
+    /// As the settings say. `secret` signs our own tokens; `tasks` own what fetches a provider's keys.
+    pub(crate) fn new(settings: &Settings, secret: &str, tasks: &Tasks) -> Result<Self, Vec<String>> {
+        let provider = settings.sign_in.check()?.map(|terms| Provider::start(terms, tasks));
+        let tokens = Tokens::new(secret, settings.token_ttl);
+        Ok(Self { tokens, guests: settings.sign_in.auth.guests, provider })
     }
 
-    /// A token that brings `identity` back.
-    pub fn sign(&self, identity: &Identity) -> String {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.sign_until(identity, now.saturating_add(self.ttl).as_secs())
-    }
-
-    /// `exp`: seconds after 1970 began.
-    fn sign_until(&self, identity: &Identity, exp: u64) -> String {
-        let Member { id, name, kind, .. } = Member::clone(&identity.member);
-        let claims = Claims { sub: id, name, kind, rooms: identity.rooms.clone(), exp };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)
-            .expect("our own claims have a JSON form, and the key is for HS256")
+    /// A new guest. `kind` is "guest" or "bot".
+    pub(crate) fn guest(&self, kind: &str) -> Result<Identity, TokenError> {
+        self.let_in(Identity::guest(kind))
     }
 
     /// Who brings `token`.
-    pub fn read(&self, token: &str) -> Result<Identity, TokenError> {
-        self.decode(token, &self.validation)
-    }
-
-    /// Whose session it is that was welcome with `token`, whose time may be over by now.
-    pub fn read_welcomed(&self, token: &str) -> Result<Identity, TokenError> {
-        self.decode(token, &self.signature_only)
-    }
-
-    fn decode(&self, token: &str, validation: &Validation) -> Result<Identity, TokenError> {
+    pub(crate) async fn read(&self, token: &str) -> Result<Identity, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid);
         }
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, validation)
-            .map_err(|error| match error.kind() {
-                jsonwebtoken::errors::ErrorKind::ExpiredSignature => TokenError::Expired,
-                _ => TokenError::Invalid,
-            })?
-            .claims;
-        Ok(Identity { member: member(claims.sub, claims.name, claims.kind), rooms: claims.rooms })
+        match &self.provider {
+            Some(provider) if !Tokens::is_ours(token) => provider.read(token).await,
+            _ => self.let_in(self.tokens.read(token)?),
+        }
+    }
+
+    /// Whose session it is that was welcome with `token`, whose time may be over by now.
+    pub(crate) fn read_welcomed(&self, token: &str) -> Result<Identity, TokenError> {
+        self.let_in(self.tokens.read_welcomed(token)?)
+    }
+
+    /// A token that brings `identity` back: a guest for as long as tokens last, others as long as they are vouched for.
+    pub(crate) fn sign(&self, identity: &Identity) -> Signed {
+        let (token, expires) = self.tokens.sign_with_end(identity);
+        let millis =
+            i64::try_from(expires.min(END_OF_TIME) * 1000).expect("the end of time is a small number");
+        Signed { token, expires_at: Timestamp::from_millis(millis) }
+    }
+
+    /// The last word on everyone who was not just vouched for. Where people sign in, a guest's name says that it is a
+    /// guest's: it is never that of a member.
+    fn let_in(&self, mut identity: Identity) -> Result<Identity, TokenError> {
+        match (identity.until, &self.provider) {
+            (Some(_), None) => return Err(TokenError::NoSignIn),
+            (None, _) if !self.guests => return Err(TokenError::NoGuests),
+            (None, Some(_)) => {
+                let guest = Arc::make_mut(&mut identity.member);
+                guest.name = names::of_guest(&guest.name);
+                guest.avatar = avatar(&guest.name);
+            }
+            _ => {}
+        }
+        Ok(identity)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
-    const DAY: Duration = Duration::from_hours(24);
-
-    #[test]
-    fn a_token_brings_the_same_member_back() {
-        let tokens = Tokens::new("secret", DAY);
-        let guest = Identity::guest("guest");
-        assert!(guest.member.name.contains(' '), "a first and a last name: {}", guest.member.name);
-        assert_eq!(tokens.read(&tokens.sign(&guest)), Ok(guest));
-    }
-
-    #[test]
-    fn a_token_of_another_secret_or_a_changed_one_is_refused() {
-        let tokens = Tokens::new("secret", DAY);
-        let token = tokens.sign(&Identity::guest("guest"));
-        assert_eq!(Tokens::new("other", DAY).read(&token), Err(TokenError::Invalid));
-        for forged in ["", "x", "a.b.c", &token[1..], &token[..token.len() - 2], &"x".repeat(9000)] {
-            assert_eq!(tokens.read(forged), Err(TokenError::Invalid), "{forged}");
-            assert_eq!(tokens.read_welcomed(forged), Err(TokenError::Invalid), "{forged}");
-        }
-        // {"alg":"none","typ":"JWT"} with the claims as they were and no signature.
-        let unsigned = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{}.", token.split('.').nth(1).unwrap());
-        assert_eq!(tokens.read(&unsigned), Err(TokenError::Invalid));
-    }
-
-    #[test]
-    fn a_token_ends_and_a_session_that_it_began_does_not() {
-        let (tokens, guest) = (Tokens::new("secret", DAY), Identity::guest("guest"));
-        let ended = tokens.sign_until(&guest, 1);
-        assert_eq!(tokens.read(&ended), Err(TokenError::Expired));
-        assert_eq!(Tokens::new("other", DAY).read_welcomed(&ended), Err(TokenError::Invalid));
-        assert_eq!(tokens.read_welcomed(&ended), Ok(guest));
+    fn identities(flags: &[&str]) -> Identities {
+        let settings = Settings::parse_from(["room-service"].iter().chain(flags));
+        Identities::new(&settings, "a secret of the tests", &Tasks::default()).unwrap()
     }
 
     #[test]
@@ -191,14 +208,31 @@ mod tests {
         assert_eq!(odd.avatar, "/avatars/Ada%20%22%2F%3C%C3%A9%26%E2%80%AE.svg");
     }
 
+    #[tokio::test]
+    async fn a_token_brings_the_same_guest_back_until_it_says() {
+        let identities = identities(&["--token-ttl=1h"]);
+        let ada = identities.guest("guest").unwrap();
+        assert!(ada.member.name.contains(' '), "a first and a last name: {}", ada.member.name);
+        let before = now();
+        let signed = identities.sign(&ada);
+        assert_eq!(identities.read(&signed.token).await, Ok(ada));
+        let lasts = u64::try_from(signed.expires_at.seconds).unwrap() - before;
+        assert!((3600..3700).contains(&lasts), "{lasts}");
+    }
+
     #[test]
-    fn a_token_may_name_the_rooms_that_it_opens() {
-        let lobby = RoomId::parse("lobby").unwrap();
-        let mut identity = Identity::guest("guest");
-        assert!(identity.may_enter(&lobby));
-        identity.rooms = Some(vec!["ops".into()]);
-        assert!(!identity.may_enter(&lobby));
-        let tokens = Tokens::new("secret", DAY);
-        assert_eq!(tokens.read(&tokens.sign(&identity)), Ok(identity));
+    fn an_end_beyond_all_time_can_be_written() {
+        let identities = identities(&["--token-ttl=100000years"]);
+        let signed = identities.sign(&Identity::guest("guest"));
+        assert!(serde_json::to_string(&signed.expires_at).is_ok(), "{:?}", signed.expires_at);
+    }
+
+    #[tokio::test]
+    async fn who_signed_in_is_not_let_in_where_nobody_signs_in() {
+        let identities = identities(&[]);
+        let ada = Identity { until: Some(now() + 3600), ..Identity::guest("user") };
+        let token = identities.sign(&ada).token;
+        assert_eq!(identities.read(&token).await, Err(TokenError::NoSignIn));
+        assert_eq!(identities.read_welcomed(&token), Err(TokenError::NoSignIn));
     }
 }

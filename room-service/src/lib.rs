@@ -20,6 +20,7 @@ mod room;
 mod rooms;
 mod roster;
 mod session;
+mod sign_ins;
 pub mod store;
 
 use std::{
@@ -51,7 +52,7 @@ use self::{
     config::Settings,
     delivery::Delivery,
     door::{admin::AdminDoor, chat::ChatDoor, edge::EdgeDoor},
-    identity::Tokens,
+    identity::Identities,
     ids::{EdgeId, draw},
     kept_out::KeptOut,
     limits::{MemberLimits, SessionLimits},
@@ -88,7 +89,7 @@ pub struct Service {
     rooms: Arc<Rooms>,
     presence: Arc<Presence>,
     delivery: Arc<Delivery>,
-    tokens: Tokens,
+    identities: Identities,
     /// This running room service, as the owner of its bots' presence.
     edge: Arc<Edge>,
     bots: Arc<Semaphore>,
@@ -123,7 +124,8 @@ pub fn open_store(
 }
 
 impl Service {
-    /// Starts on `store`. Waits until the store gives the secret that signs tokens; nothing if asked to stop meanwhile.
+    /// Starts on `store`. Waits until the store gives the secret that signs tokens; nothing if asked to stop meanwhile, or
+    /// if the settings of sign-in do not go together.
     ///
     /// To end it, stop `doors`, wait for [`serve`], and then stop `tasks`, which the doors need to the last.
     pub async fn start(
@@ -139,13 +141,16 @@ impl Service {
             Some(secret) => secret.clone(),
             None => shared_secret(&*store, doors).await?,
         };
+        let identities = Identities::new(&settings, &secret, tasks)
+            .inspect_err(|faults| faults.iter().for_each(|fault| tracing::error!("{fault}")))
+            .ok()?;
         let limits = Limits { page: settings.history_page, max_open: settings.max_open_rooms };
         let rooms = Rooms::start(store.clone(), feed, limits, tasks);
         let delivery = Delivery::start(store.clone(), &rooms, health, tasks);
         let presence =
             Presence::start(store.clone(), rooms.clone(), settings.lease_ttl, settings.leave_grace, tasks);
         let service = Arc::new(Self {
-            tokens: Tokens::new(&secret, settings.token_ttl),
+            identities,
             edge: presence.hold(EdgeId::draw()).await,
             bots: Arc::new(Semaphore::new(settings.max_bots)),
             limits: MemberLimits::new(&settings),

@@ -11,6 +11,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let settings: Settings = settings::parse();
+    settings::agreed(settings.sign_in.check());
     runtime::run("room-service", run(settings))
 }
 

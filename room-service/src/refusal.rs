@@ -5,6 +5,7 @@ use std::time::Duration;
 use proto::chat::v1::Error as ErrorFrame;
 
 use crate::{
+    identity::TokenError,
     ids::draw,
     store::{StoreError, operators::because},
 };
@@ -53,6 +54,9 @@ pub enum Refusal {
     /// The store cannot be reached.
     #[error("The chat cannot reach its storage right now. Try again in a moment.")]
     Unavailable,
+    /// Who somebody is cannot be known right now.
+    #[error("token: the provider of sign-ins cannot be reached right now. Try again in a moment.")]
+    ProviderAway,
     /// This room service has as many rooms open as it takes.
     #[error("room: too many rooms are open here right now. Try again in a moment.")]
     RoomsFull,
@@ -65,6 +69,11 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Nobody vouches for who is speaking any more.
+    pub(crate) fn sign_in_ended() -> Self {
+        Self::Unauthenticated("Your sign-in has ended. Refresh it with a newer token.".to_owned())
+    }
+
     /// The contract's word for it.
     pub fn code(&self) -> &'static str {
         match self {
@@ -75,8 +84,18 @@ impl Refusal {
             Self::NotJoined { .. } => "NOT_JOINED",
             Self::TooLarge { .. } => "TOO_LARGE",
             Self::RateLimited { .. } => "RATE_LIMITED",
-            Self::Unavailable | Self::RoomsFull => "UNAVAILABLE",
+            Self::Unavailable | Self::ProviderAway | Self::RoomsFull => "UNAVAILABLE",
             Self::Internal { .. } => "INTERNAL",
+        }
+    }
+}
+
+impl From<TokenError> for Refusal {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::ProviderAway => Self::ProviderAway,
+            TokenError::NoGuests => Self::Unauthenticated(format!("hello: {error}.")),
+            _ => Self::Unauthenticated(format!("token: {error}.")),
         }
     }
 }
@@ -107,6 +126,7 @@ impl From<Refusal> for ErrorFrame {
                 u32::try_from(retry_after.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX).max(1)
             }
             Refusal::Unavailable => 500,
+            Refusal::ProviderAway => 2000,
             // Rooms close when they have been empty for a while.
             Refusal::RoomsFull => 5000,
             _ => 0,

@@ -7,20 +7,21 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use proto::chat::v1::{
     ClientFrame, HelloRequest, HistoryPage, HistoryRequest, JoinRequest, LeaveRequest, Left, Member,
-    MembersPage, MembersRequest, Refreshed, SendRequest, Sent, ServerFrame, Typed, TypingRequest, Welcome,
-    client_frame::Body as Said, server_frame::Body as Reply,
+    MembersPage, MembersRequest, RefreshRequest, Refreshed, SendRequest, Sent, ServerFrame, Typed,
+    TypingRequest, Welcome, client_frame::Body as Said, server_frame::Body as Reply,
 };
 use tokio::sync::oneshot;
 
 use crate::{
     Service,
-    identity::{Identity, TokenError},
+    identity::Identity,
     ids::{MAX_ROOM_NAME, RoomId, SessionName},
     presence::Edge,
     refusal::Refusal,
     room::{Command, Ear, Join},
     rooms::RoomGuard,
     roster::MAX_MEMBERS,
+    sign_ins::SignIns,
     store::{Draft, Seat},
 };
 
@@ -30,7 +31,6 @@ const MAX_CLIENT_ID: usize = 64;
 const MAX_HISTORY_PAGE: u32 = 200;
 
 /// Where a session comes from.
-#[derive(Clone)]
 pub(crate) struct Door {
     pub(crate) edge: Arc<Edge>,
     pub(crate) ear: Ear,
@@ -38,6 +38,8 @@ pub(crate) struct Door {
     pub(crate) guests: &'static str,
     /// What `welcome` says.
     pub(crate) heartbeat_seconds: u32,
+    /// When the sign-ins of its sessions end.
+    pub(crate) sign_ins: SignIns,
 }
 
 /// One session.
@@ -79,7 +81,9 @@ impl Session {
         name: SessionName,
         who: Identity,
     ) -> Self {
-        Self { name, who: Some(who), ..Self::new(service, door, number, None) }
+        let mut session = Self { name, ..Self::new(service, door, number, None) };
+        session.speak_as(Some(who));
+        session
     }
 
     /// Whether it has said hello.
@@ -122,8 +126,11 @@ impl Session {
             None => {
                 Err(Refusal::Invalid("body: this frame asks for nothing that this server knows.".to_owned()))
             }
-            Some(Said::Hello(hello)) => self.hello(hello).map(|welcome| Some(Reply::Welcome(welcome))),
+            Some(Said::Hello(hello)) => self.hello(hello).await.map(|welcome| Some(Reply::Welcome(welcome))),
             Some(said) => match self.who.clone() {
+                Some(who) if who.is_over() && !matches!(said, Said::Refresh(_)) => {
+                    Err(Refusal::sign_in_ended())
+                }
                 Some(who) => {
                     self.service.kept_out.check(&who.member.id)?;
                     self.obey(frame.id, said, who).await
@@ -149,30 +156,20 @@ impl Session {
             Said::History(history) => Reply::History(self.history(&history).await?),
             Said::Members(members) => Reply::Members(self.members(members).await?),
             Said::Typing(typing) => Reply::Typed(self.typing(typing, &who).await?),
-            Said::Refresh(refresh) => {
-                let identity = match refresh.token.as_str() {
-                    "" => who,
-                    token => self.service.identify(token)?,
-                };
-                if self.who.as_ref().is_none_or(|who| who.member.id != identity.member.id) {
-                    return Err(Refusal::Forbidden("token: it is another member's.".to_owned()));
-                }
-                let token = self.service.tokens.sign(&identity);
-                self.who = Some(identity);
-                Reply::Refreshed(Refreshed { token })
-            }
+            Said::Refresh(refresh) => Reply::Refreshed(self.refresh(&refresh, who).await?),
         }))
     }
 
-    pub(crate) fn hello(&mut self, hello: HelloRequest) -> Result<Welcome, Refusal> {
+    pub(crate) async fn hello(&mut self, hello: HelloRequest) -> Result<Welcome, Refusal> {
         let token = Some(hello.token).filter(|token| !token.is_empty()).or_else(|| self.token.clone());
+        let identities = &self.service.identities;
         // A welcome may be lost on its way, so a repeated hello gets it again.
         let who = match (token, &self.who) {
-            (Some(token), None) => self.service.identify(&token)?,
-            (None, None) => Identity::guest(self.door.guests),
+            (Some(token), None) => self.service.identify(&token).await?,
+            (None, None) => identities.guest(self.door.guests)?,
             (None, Some(who)) => who.clone(),
             (Some(token), Some(who)) => {
-                let again = self.service.identify(&token)?;
+                let again = self.service.identify(&token).await?;
                 if again.member.id != who.member.id {
                     return Err(Refusal::Invalid(
                         "hello: this session is another member's already.".to_owned(),
@@ -181,15 +178,58 @@ impl Session {
                 again
             }
         };
+        let signed = identities.sign(&who);
         let welcome = Welcome {
             member: Some(Member::clone(&who.member)),
-            token: self.service.tokens.sign(&who),
+            token: signed.token,
             session: self.name.0.to_string(),
             heartbeat_seconds: self.door.heartbeat_seconds,
             max_text_bytes: self.service.settings.max_text_bytes,
+            expires_at: Some(signed.expires_at),
         };
-        self.who = Some(who);
+        self.speak_as(Some(who));
+        self.leave_closed_rooms().await;
         Ok(welcome)
+    }
+
+    async fn refresh(&mut self, refresh: &RefreshRequest, who: Identity) -> Result<Refreshed, Refusal> {
+        let identities = &self.service.identities;
+        let fresh = match refresh.token.as_str() {
+            "" if who.is_over() => return Err(Refusal::sign_in_ended()),
+            "" => who,
+            token => {
+                let fresh = self.service.identify(token).await?;
+                if fresh.member.id != who.member.id {
+                    return Err(Refusal::Forbidden("token: it is another member's.".to_owned()));
+                }
+                fresh
+            }
+        };
+        let signed = identities.sign(&fresh);
+        self.speak_as(Some(fresh));
+        self.leave_closed_rooms().await;
+        Ok(Refreshed { token: signed.token, expires_at: Some(signed.expires_at) })
+    }
+
+    /// Is this member's from now on, for as long as somebody vouches for them; or at its end nobody's.
+    fn speak_as(&mut self, who: Option<Identity>) {
+        let until = |who: &Option<Identity>| who.as_ref().and_then(|who| who.until);
+        self.door.sign_ins.change(self.number, until(&self.who), until(&who));
+        self.who = who;
+    }
+
+    /// Leaves the rooms that a newer token does not open, and says so.
+    async fn leave_closed_rooms(&mut self) {
+        let Some(who) = &self.who else { return };
+        let rooms = self.rooms.iter().map(RoomGuard::room);
+        let closed: Vec<String> =
+            rooms.filter(|room| !who.access.may_read(room)).map(RoomId::to_string).collect();
+        for room in closed {
+            let left = Left { room };
+            // What the store does not do now is done at the session's end.
+            let _ = self.leave(&LeaveRequest { room: left.room.clone() }).await;
+            self.reply(0, Reply::Left(left));
+        }
     }
 
     async fn join(&mut self, frame_id: u32, join: JoinRequest, who: Identity) -> Result<(), Refusal> {
@@ -298,6 +338,7 @@ impl Session {
 
     async fn typing(&self, typing: TypingRequest, who: &Identity) -> Result<Typed, Refusal> {
         let guard = self.joined(&typing.room)?;
+        check_may_write(guard.room(), who)?;
         if self.service.session_limits.may_tell_of_typing(&self.name) {
             self.service.store.typing(guard.room(), &who.member).await?;
         }
@@ -323,7 +364,7 @@ impl Session {
 
     /// Takes up rooms that it was in by another room service. Its place in the store is as it was.
     pub(crate) fn reenter(&mut self, room: &RoomId) -> Option<Seat> {
-        let who = self.who.as_ref().filter(|who| who.may_enter(room))?;
+        let who = self.who.as_ref().filter(|who| who.access.may_read(room))?;
         let seat =
             Seat { session: self.name.clone(), member: who.member.clone(), edge: self.door.edge.id.clone() };
         self.keep_open(self.service.rooms.reenter(room));
@@ -332,6 +373,7 @@ impl Session {
 
     /// The session is over. `left`: it said goodbye; else its members have the grace to come back.
     pub(crate) async fn end(mut self, left: bool) {
+        self.speak_as(None);
         let mut rooms: Vec<RoomId> = self.rooms.iter().map(|guard| guard.room().clone()).collect();
         rooms.extend(std::mem::take(&mut self.stale));
         for guard in &self.rooms {
@@ -341,7 +383,8 @@ impl Session {
     }
 
     /// The session goes on elsewhere: its stream to this room service broke.
-    pub(crate) async fn unlisten(self) {
+    pub(crate) async fn unlisten(mut self) {
+        self.speak_as(None);
         for guard in &self.rooms {
             self.unlisten_to(guard).await;
         }
@@ -350,15 +393,8 @@ impl Session {
 
 impl Service {
     /// Who brings this token.
-    pub(crate) fn identify(&self, token: &str) -> Result<Identity, Refusal> {
-        let identity = self.tokens.read(token).map_err(|error| {
-            Refusal::Unauthenticated(match error {
-                TokenError::Expired => {
-                    "token: its time is over. Say hello without it, or sign in again.".to_owned()
-                }
-                TokenError::Invalid => "token: it is not one of ours. Say hello without it.".to_owned(),
-            })
-        })?;
+    pub(crate) async fn identify(&self, token: &str) -> Result<Identity, Refusal> {
+        let identity = self.identities.read(token).await?;
         self.kept_out.check(&identity.member.id)?;
         Ok(identity)
     }
@@ -380,6 +416,7 @@ impl Service {
 
     /// Checks a message and appends it. It counts for its member.
     pub(crate) async fn say(&self, room: RoomId, send: SendRequest, who: Identity) -> Result<Sent, Refusal> {
+        check_may_write(&room, &who)?;
         self.limits.allow_send(&who.member.id)?;
         let client_id = check_client_id(send.client_id)?;
         let text = check_text(send.text, self.settings.max_text_bytes)?;
@@ -408,10 +445,17 @@ impl Service {
 /// The room of that name, if they may enter it.
 pub(crate) fn enterable(room: &str, who: &Identity) -> Result<RoomId, Refusal> {
     let room = parse_room(room)?;
-    if who.may_enter(&room) {
+    if who.access.may_read(&room) {
         return Ok(room);
     }
     Err(Refusal::Forbidden(format!("room: your token does not open {room}.")))
+}
+
+fn check_may_write(room: &RoomId, who: &Identity) -> Result<(), Refusal> {
+    if who.access.may_write(room) {
+        return Ok(());
+    }
+    Err(Refusal::Forbidden(format!("room: your token lets you hear {room}, not speak in it.")))
 }
 
 pub(crate) fn history_limit(asked: u32, page: u32) -> u32 {

@@ -6,6 +6,7 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     process,
+    str::FromStr,
     time::Duration,
 };
 
@@ -27,6 +28,11 @@ pub fn parse<Settings: Parser>() -> Settings {
 /// The same from `words`, of which the first is the name of what they are for.
 pub fn parse_words<Settings: Parser>(words: impl IntoIterator<Item = OsString>) -> Settings {
     parse_from(words).unwrap_or_else(|refusal| refusal.exit())
+}
+
+/// What settings that were read come to together. If they do not go together, one line for each fault and exit code 64.
+pub fn agreed<Whole>(whole: Result<Whole, Vec<String>>) -> Whole {
+    whole.unwrap_or_else(|faults| Refusal::Bad(faults).exit())
 }
 
 /// Settings for two programs in the one called `name`: each flag of the first bears the first prefix, each of the
@@ -66,6 +72,32 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     let duration =
         humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 5s or 250ms"))?;
     if duration.is_zero() { Err("it must be longer than nothing".to_owned()) } else { Ok(duration) }
+}
+
+/// Where something may be loaded from: origins with commas, each a scheme, a host and perhaps a port; or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins(pub Vec<String>);
+
+impl FromStr for Origins {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        text.split(',').map(|word| origin(word.trim())).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    let lower = text.to_ascii_lowercase();
+    let host = lower.strip_prefix("https://").or_else(|| lower.strip_prefix("http://")).unwrap_or_default();
+    // Nothing that ends a host, or a word of a header.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']');
+    if host.is_empty() || !host.bytes().all(plain) {
+        return Err(format!("{text:?} is not an origin like https://pictures.example"));
+    }
+    Ok(lower)
 }
 
 /// Why the settings were not taken.
@@ -146,9 +178,11 @@ fn is_about_a_value(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::InvalidUtf8)
 }
 
+/// What is wrong, without the hints that follow: clap names in lines of their own what is missing.
 fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
-    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+    let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    lines.join(" ").trim_start_matches("error: ").to_owned()
 }
 
 fn adopt(mut command: Command, from: &Command, prefix: &'static str, without: &[&str]) -> Command {
@@ -191,6 +225,25 @@ mod tests {
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert!(lines[0].starts_with("TEST_TEA_CUPS (--cups): \"many\" does not do: "), "{lines:?}");
         assert!(lines[1].starts_with("TEST_TEA_STEEP (--steep): \"0s\" does not do: "), "{lines:?}");
+    }
+
+    #[test]
+    fn an_origin_is_a_scheme_and_a_host() {
+        let two: Origins = "https://A.example, http://b:8080".parse().unwrap();
+        assert_eq!(two.0, ["https://a.example", "http://b:8080"]);
+        assert_eq!("".parse(), Ok(Origins::default()));
+        for bad in [
+            "*",
+            "a.example",
+            "https://",
+            "https://a/",
+            "https://u@a",
+            "https://a;b",
+            "https://a b",
+            "https://a,",
+        ] {
+            assert!(bad.parse::<Origins>().is_err(), "{bad}");
+        }
     }
 
     #[test]

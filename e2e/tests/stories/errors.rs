@@ -6,7 +6,7 @@ use proto::chat::v1::{
     HelloRequest, HistoryRequest, JoinRequest, SendRequest, TypingRequest, client_frame::Body as Ask,
     server_frame::Body as Heard,
 };
-use room_service::identity::{Identity, Tokens};
+use room_service::identity::{Access, Identity, Tokens};
 use testkit::{Browser, Door, Speech};
 
 use crate::world::World;
@@ -90,7 +90,7 @@ async fn nobody_speaks_before_hello_and_a_bad_token_is_refused(world: World) {
 
 async fn a_token_opens_only_its_rooms(world: World) {
     let mut identity = Identity::guest("user");
-    identity.rooms = Some(vec!["ops".into()]);
+    identity.access = Access::to([], ["ops".parse().unwrap()]);
     let token = Tokens::new("a secret of the tests", Duration::from_hours(1)).sign(&identity);
     let mut ada = Browser::connect(world.door()).await;
     ada.hello(&token).await;

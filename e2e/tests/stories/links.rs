@@ -334,14 +334,14 @@ fn next_place(event: Heard, place: Position) -> Position {
 }
 
 /// The gateway's end of a Link, with one session.
-struct PlayedGateway {
+pub(crate) struct PlayedGateway {
     up: mpsc::Sender<LinkRequest>,
     down: Streaming<LinkResponse>,
 }
 
 impl PlayedGateway {
     /// Opens a Link of the gateway `edge`.
-    async fn link(address: &str, edge: &str) -> Self {
+    pub(crate) async fn link(address: &str, edge: &str) -> Self {
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
         let (up, said) = mpsc::channel(8);
         let open = Up::Open(Open { edge: edge.to_owned(), heartbeat_seconds: 25 });
@@ -353,13 +353,13 @@ impl PlayedGateway {
         gateway
     }
 
-    async fn say(&self, body: Up) {
+    pub(crate) async fn say(&self, body: Up) {
         // A Link that was told too much at once may have ended already, which `next` tells.
         let _ = self.up.send(LinkRequest { body: Some(body) }).await;
     }
 
     /// Says something for the session, and waits for the reply.
-    async fn ask(&mut self, id: u32, body: Ask) -> Heard {
+    pub(crate) async fn ask(&mut self, id: u32, body: Ask) -> Heard {
         let frame = Some(ClientFrame { id, body: Some(body) });
         self.say(Up::Frame(SessionFrame { session: 1, frame })).await;
         loop {
@@ -372,7 +372,7 @@ impl PlayedGateway {
         }
     }
 
-    async fn next(&mut self) -> Result<Option<LinkResponse>, tonic::Status> {
+    pub(crate) async fn next(&mut self) -> Result<Option<LinkResponse>, tonic::Status> {
         timeout(PATIENCE, self.down.message()).await.expect("a word within our patience")
     }
 }

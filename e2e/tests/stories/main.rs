@@ -9,6 +9,7 @@ mod limits;
 mod links;
 mod operators;
 mod readiness;
+mod sign_in;
 mod talk;
 mod world;
 

@@ -29,6 +29,8 @@ pub(crate) struct World {
     speech: Speech,
     /// How room services reach Redis.
     redis_url: Option<String>,
+    /// What else room services are told.
+    room_service_flags: Vec<String>,
     gateway_tasks: Vec<Tasks>,
 }
 
@@ -86,15 +88,22 @@ impl World {
             redis: None,
             speech: Speech::Json,
             redis_url: None,
+            room_service_flags: vec![],
             gateway_tasks: vec![front],
         }
     }
 
     /// Two gateways, each with a room service of its own, one Redis.
     pub(crate) async fn large() -> Self {
+        Self::large_with(&[]).await
+    }
+
+    /// The same, with these flags for the room services.
+    pub(crate) async fn large_with(room_service_flags: &[&str]) -> Self {
         let redis = RedisServer::durable().await;
         let url = redis.url();
         let mut world = Self::with_redis(redis, url);
+        world.room_service_flags = room_service_flags.iter().map(ToString::to_string).collect();
         for _ in 0..2 {
             let address = world.add_room_service().await;
             world.add_gateway(&address).await;
@@ -137,6 +146,7 @@ impl World {
             speech: Speech::Json,
             redis,
             redis_url,
+            room_service_flags: vec![],
             gateway_tasks: vec![],
         }
     }
@@ -159,7 +169,10 @@ impl World {
 
     async fn start_room_service(&self, listener: TcpListener) -> Part {
         let (health, doors, tasks) = (Health::default(), Tasks::default(), Tasks::default());
-        let settings = room_service_settings(self.redis_url.clone());
+        let mut settings = room_service_settings(self.redis_url.clone());
+        settings.update_from(
+            ["room-service"].into_iter().chain(self.room_service_flags.iter().map(String::as_str)),
+        );
         let address = listener.local_addr().unwrap().to_string();
         let (store, feed) = open_store(&settings, &health, &tasks).unwrap();
         let service = Service::start(settings, store, feed, &health, &doors, &tasks).await.unwrap();

@@ -65,7 +65,12 @@ async fn a_link_that_breaks_closes_nobody_and_what_was_missed_arrives_once_and_i
     ada.hear_messages([8]).await;
     bob.say(json!({ "id": 3, "refresh": {} })).await;
     let (_, refresh) = link.frame().await;
-    link.reply(bob_number, refresh.id, Body::Refreshed(Refreshed { token: "newer".into() })).await;
+    link.reply(
+        bob_number,
+        refresh.id,
+        Body::Refreshed(Refreshed { token: "newer".into(), expires_at: None }),
+    )
+    .await;
     bob.hear().await;
     ada.say(json!({ "id": 9, "send": { "room": "lobby", "client_id": "c", "text": "hi" } })).await;
     link.frame().await;

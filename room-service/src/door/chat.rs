@@ -18,7 +18,7 @@ use proto::chat::v1::{
 use tokio::time::{Instant, interval_at, sleep};
 use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap};
 
-use super::{Outflow, bearer};
+use super::{Outflow, SIGN_IN_ENDED, bearer, sign_in_ended};
 use crate::{
     Service,
     identity::Identity,
@@ -26,6 +26,7 @@ use crate::{
     refusal::Refusal,
     room::{Ear, Listener, Place},
     session::{Door, Session, enterable},
+    sign_ins::{Due, SignIns},
 };
 
 /// How long a session may take to say hello.
@@ -45,10 +46,10 @@ impl ChatDoor {
     }
 
     /// Who makes a unary call.
-    fn caller(&self, metadata: &MetadataMap) -> Result<Identity, Refusal> {
+    async fn caller(&self, metadata: &MetadataMap) -> Result<Identity, Refusal> {
         let words = "A token is needed in the `authorization: Bearer …` metadata.";
         let token = bearer(metadata).ok_or_else(|| Refusal::Unauthenticated(words.to_owned()))?;
-        self.service.identify(token)
+        self.service.identify(token).await
     }
 }
 
@@ -78,19 +79,19 @@ impl ChatService for ChatDoor {
     }
 
     async fn send(&self, request: Request<SendRequest>) -> Result<Response<Sent>, Status> {
-        let who = self.caller(request.metadata())?;
+        let who = self.caller(request.metadata()).await?;
         let send = request.into_inner();
         let room = enterable(&send.room, &who)?;
         Ok(Response::new(self.service.say(room, send, who).await?))
     }
 
     async fn history(&self, request: Request<HistoryRequest>) -> Result<Response<HistoryPage>, Status> {
-        let who = self.caller(request.metadata())?;
+        let who = self.caller(request.metadata()).await?;
         Ok(Response::new(self.service.read_history(&request.into_inner(), &who).await?))
     }
 
     async fn members(&self, request: Request<MembersRequest>) -> Result<Response<MembersPage>, Status> {
-        let who = self.caller(request.metadata())?;
+        let who = self.caller(request.metadata()).await?;
         Ok(Response::new(self.service.read_members(request.into_inner(), &who).await?))
     }
 }
@@ -105,8 +106,9 @@ async fn serve(
     let ear = Ear { id: service.next_listener(), listener: down.clone() };
     let heartbeat = service.settings.heartbeat;
     let heartbeat_seconds = u32::try_from(heartbeat.as_secs()).unwrap_or(u32::MAX).max(1);
-    let door = Door { edge: service.edge.clone(), ear, guests: "bot", heartbeat_seconds };
-    let mut session = Session::new(service.clone(), Arc::new(door), 0, token);
+    let sign_ins = SignIns::new(service.settings.sign_in.refresh_grace);
+    let door = Arc::new(Door { edge: service.edge.clone(), ear, guests: "bot", heartbeat_seconds, sign_ins });
+    let mut session = Session::new(service.clone(), door.clone(), 0, token);
     metrics::gauge!("parlor_room_service_bots").increment(1);
 
     let drained = async {
@@ -131,6 +133,13 @@ async fn serve(
                 down.outflow.fail(Status::unauthenticated("no valid hello in 10 seconds"));
                 break;
             }
+            due = door.sign_ins.due() => match due.last() {
+                Some((_, Due::Closing)) => {
+                    down.outflow.fail(Status::unauthenticated(SIGN_IN_ENDED));
+                    break;
+                }
+                _ => down.outflow.push(sign_in_ended()),
+            },
             _ = beat.tick() => down.beat(),
             disconnection = disconnections.recv() => match disconnection {
                 Ok(who) if !session.is_of(&who.member) => {}
@@ -200,7 +209,7 @@ impl From<Refusal> for Status {
             Refusal::NotFound(_) => Code::NotFound,
             Refusal::NotJoined { .. } => Code::FailedPrecondition,
             Refusal::RateLimited { .. } => Code::ResourceExhausted,
-            Refusal::Unavailable | Refusal::RoomsFull => Code::Unavailable,
+            Refusal::Unavailable | Refusal::ProviderAway | Refusal::RoomsFull => Code::Unavailable,
             Refusal::Internal { .. } => Code::Internal,
         };
         let frame = ErrorFrame::from(refusal);

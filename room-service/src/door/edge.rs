@@ -21,7 +21,7 @@ use proto::{
 use tokio::time::{interval, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Outflow;
+use super::{Outflow, SIGN_IN_ENDED, sign_in_ended};
 use crate::{
     Service,
     ids::{EdgeId, RoomId, SessionName},
@@ -30,6 +30,7 @@ use crate::{
     room::{Command, Ear, Listener, Place, Replay},
     rooms::BEACON,
     session::{Door, Session},
+    sign_ins::{Due, SignIns},
     store::Seat,
 };
 
@@ -88,7 +89,8 @@ async fn serve(service: Arc<Service>, mut inbound: Streaming<LinkRequest>, outfl
     tracing::info!(edge = &*edge.id.0, "a gateway opened a Link");
     let down = Arc::new(LinkDown { outflow, heads: Mutex::default() });
     let ear = Ear { id: service.next_listener(), listener: down.clone() };
-    let door = Arc::new(Door { edge, ear, guests: "guest", heartbeat_seconds });
+    let sign_ins = SignIns::new(service.settings.sign_in.refresh_grace);
+    let door = Arc::new(Door { edge, ear, guests: "guest", heartbeat_seconds, sign_ins });
     let mut link = Link {
         lines: HashMap::new(),
         replayed: HashMap::new(),
@@ -123,7 +125,7 @@ impl Link {
     async fn run(&mut self, mut inbound: Streaming<LinkRequest>) -> &'static str {
         let mut heads = interval(BEACON);
         let mut disconnections = self.service.kept_out.disconnections();
-        let (service, down) = (self.service.clone(), self.down.clone());
+        let (service, down, door) = (self.service.clone(), self.down.clone(), self.door.clone());
         let drained = async {
             service.doors.stopping().cancelled().await;
             let within = service.settings.drain;
@@ -148,6 +150,14 @@ impl Link {
                     }
                     Err(_) => return "it did not take up all that operators did",
                 },
+                due = door.sign_ins.due() => {
+                    for (session, due) in due {
+                        match due {
+                            Due::Telling => down.reply(session, sign_in_ended(), None),
+                            Due::Closing => down.end(session, SIGN_IN_ENDED),
+                        }
+                    }
+                }
                 request = inbound.message() => match request {
                     Ok(Some(LinkRequest { body: Some(up) })) => self.hear(up).await,
                     // A newer gateway's word.
@@ -199,14 +209,10 @@ impl Link {
 
     /// A session that was welcome by another room service: the token proves who it is.
     fn replay_session(&mut self, replay: SessionReplay) {
-        // Even if its time is over: the session was welcome while it was not, and may outlive it. Only who comes back
-        // with a hello needs one that still holds.
-        let Ok(who) = self.service.tokens.read_welcomed(&replay.token) else {
-            return self.down.send(Down::End(SessionEnd {
-                session: replay.session,
-                code: CLOSE_NOT_WELCOME,
-                reason: "the token is not valid any more".to_owned(),
-            }));
+        // Even if its time is over: the session was welcome while it was not. A guest's may outlive it; who signed in has
+        // the grace to refresh.
+        let Ok(who) = self.service.identities.read_welcomed(&replay.token) else {
+            return self.down.end(replay.session, "the token is not valid any more");
         };
         if let Err(refusal) = self.service.kept_out.check(&who.member.id) {
             return self.down.end(replay.session, &refusal.to_string());
@@ -342,6 +348,11 @@ struct LinkDown {
 impl LinkDown {
     fn send(&self, body: Down) {
         self.outflow.push(LinkResponse { body: Some(body) });
+    }
+
+    /// Has a session closed that nobody vouches for.
+    fn end(&self, session: u64, reason: &str) {
+        self.send(Down::End(SessionEnd { session, code: CLOSE_NOT_WELCOME, reason: reason.to_owned() }));
     }
 
     fn send_heads(&self) {

@@ -18,7 +18,7 @@ import type { Message as Message$1 } from "@bufbuild/protobuf";
  * Describes the file chat/v1/chat.proto.
  */
 export const file_chat_v1_chat: GenFile = /*@__PURE__*/
-  fileDesc("ChJjaGF0L3YxL2NoYXQucHJvdG8SB2NoYXQudjEi6wIKC0NsaWVudEZyYW1lEgoKAmlkGAEgASgNEiYKBWhlbGxvGAIgASgLMhUuY2hhdC52MS5IZWxsb1JlcXVlc3RIABIkCgRqb2luGAMgASgLMhQuY2hhdC52MS5Kb2luUmVxdWVzdEgAEiYKBWxlYXZlGAQgASgLMhUuY2hhdC52MS5MZWF2ZVJlcXVlc3RIABIkCgRzZW5kGAUgASgLMhQuY2hhdC52MS5TZW5kUmVxdWVzdEgAEioKB2hpc3RvcnkYBiABKAsyFy5jaGF0LnYxLkhpc3RvcnlSZXF1ZXN0SAASKgoHbWVtYmVycxgHIAEoCzIXLmNoYXQudjEuTWVtYmVyc1JlcXVlc3RIABIoCgZ0eXBpbmcYCCABKAsyFi5jaGF0LnYxLlR5cGluZ1JlcXVlc3RIABIqCgdyZWZyZXNoGAkgASgLMhcuY2hhdC52MS5SZWZyZXNoUmVxdWVzdEgAQgYKBGJvZHkiwAQKC1NlcnZlckZyYW1lEgoKAmlkGAEgASgNEiMKB3dlbGNvbWUYAiABKAsyEC5jaGF0LnYxLldlbGNvbWVIABIhCgZqb2luZWQYAyABKAsyDy5jaGF0LnYxLkpvaW5lZEgAEh0KBGxlZnQYBCABKAsyDS5jaGF0LnYxLkxlZnRIABIdCgRzZW50GAUgASgLMg0uY2hhdC52MS5TZW50SAASJwoHaGlzdG9yeRgGIAEoCzIULmNoYXQudjEuSGlzdG9yeVBhZ2VIABInCgdtZW1iZXJzGAcgASgLMhQuY2hhdC52MS5NZW1iZXJzUGFnZUgAEh8KBXR5cGVkGAggASgLMg4uY2hhdC52MS5UeXBlZEgAEicKCXJlZnJlc2hlZBgJIAEoCzISLmNoYXQudjEuUmVmcmVzaGVkSAASHwoFZXJyb3IYCiABKAsyDi5jaGF0LnYxLkVycm9ySAASIwoHbWVzc2FnZRgUIAEoCzIQLmNoYXQudjEuTWVzc2FnZUgAEiUKCHByZXNlbmNlGBUgASgLMhEuY2hhdC52MS5QcmVzZW5jZUgAEiEKBnR5cGluZxgWIAEoCzIPLmNoYXQudjEuVHlwaW5nSAASJwoJaGVhcnRiZWF0GBcgASgLMhIuY2hhdC52MS5IZWFydGJlYXRIABIdCgRtb3ZlGBggASgLMg0uY2hhdC52MS5Nb3ZlSAASIwoHcmVtb3ZlZBgZIAEoCzIQLmNoYXQudjEuUmVtb3ZlZEgAQgYKBGJvZHkiHQoMSGVsbG9SZXF1ZXN0Eg0KBXRva2VuGAEgASgJIn0KB1dlbGNvbWUSHwoGbWVtYmVyGAEgASgLMg8uY2hhdC52MS5NZW1iZXISDQoFdG9rZW4YAiABKAkSDwoHc2Vzc2lvbhgDIAEoCRIZChFoZWFydGJlYXRfc2Vjb25kcxgEIAEoDRIWCg5tYXhfdGV4dF9ieXRlcxgFIAEoDSI9CgtKb2luUmVxdWVzdBIMCgRyb29tGAEgASgJEiAKBXNpbmNlGAIgASgLMhEuY2hhdC52MS5Qb3NpdGlvbiIyCghQb3NpdGlvbhINCgVlcG9jaBgBIAEoCRILCgNzZXEYAiABKA0SCgoCaWQYAyABKAkioAEKBkpvaW5lZBIMCgRyb29tGAEgASgJEg0KBWVwb2NoGAIgASgJEgwKBGhlYWQYAyABKA0SDwoHcmVzdW1lZBgEIAEoCBIiCghtZXNzYWdlcxgFIAMoCzIQLmNoYXQudjEuTWVzc2FnZRIgCgdtZW1iZXJzGAYgAygLMg8uY2hhdC52MS5NZW1iZXISFAoMbWVtYmVyX2NvdW50GAcgASgNIhwKDExlYXZlUmVxdWVzdBIMCgRyb29tGAEgASgJIhQKBExlZnQSDAoEcm9vbRgBIAEoCSI8CgtTZW5kUmVxdWVzdBIMCgRyb29tGAEgASgJEhEKCWNsaWVudF9pZBgCIAEoCRIMCgR0ZXh0GAMgASgJImkKBFNlbnQSDAoEcm9vbRgBIAEoCRINCgVlcG9jaBgCIAEoCRILCgNzZXEYAyABKA0SCgoCaWQYBCABKAkSKwoHc2VudF9hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiPQoOSGlzdG9yeVJlcXVlc3QSDAoEcm9vbRgBIAEoCRIOCgZiZWZvcmUYAiABKA0SDQoFbGltaXQYAyABKA0iTgoLSGlzdG9yeVBhZ2USDAoEcm9vbRgBIAEoCRINCgVlcG9jaBgCIAEoCRIiCghtZXNzYWdlcxgDIAMoCzIQLmNoYXQudjEuTWVzc2FnZSI8Cg5NZW1iZXJzUmVxdWVzdBIMCgRyb29tGAEgASgJEg0KBWFmdGVyGAIgASgJEg0KBWxpbWl0GAMgASgNIlMKC01lbWJlcnNQYWdlEgwKBHJvb20YASABKAkSIAoHbWVtYmVycxgCIAMoCzIPLmNoYXQudjEuTWVtYmVyEhQKDG1lbWJlcl9jb3VudBgDIAEoDSIdCg1UeXBpbmdSZXF1ZXN0EgwKBHJvb20YASABKAkiFQoFVHlwZWQSDAoEcm9vbRgBIAEoCSIfCg5SZWZyZXNoUmVxdWVzdBINCgV0b2tlbhgBIAEoCSIaCglSZWZyZXNoZWQSDQoFdG9rZW4YASABKAkiQAoGTWVtYmVyEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSDgoGYXZhdGFyGAMgASgJEgwKBGtpbmQYBCABKAki0AEKB01lc3NhZ2USDAoEcm9vbRgBIAEoCRINCgVlcG9jaBgCIAEoCRILCgNzZXEYAyABKA0SCgoCaWQYBCABKAkSEQoJY2xpZW50X2lkGAUgASgJEgwKBHRleHQYBiABKAkSKwoHc2VudF9hdBgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASHwoGbWVtYmVyGAggASgLMg8uY2hhdC52MS5NZW1iZXISDwoHZGVsZXRlZBgJIAEoCBIPCgdkZWxldGVzGAogASgNIl0KCFByZXNlbmNlEgwKBHJvb20YASABKAkSHwoGam9pbmVkGAIgAygLMg8uY2hhdC52MS5NZW1iZXISDAoEbGVmdBgDIAMoCRIUCgxtZW1iZXJfY291bnQYBCABKA0iNwoGVHlwaW5nEgwKBHJvb20YASABKAkSHwoGbWVtYmVyGAIgASgLMg8uY2hhdC52MS5NZW1iZXIiKQoJSGVhcnRiZWF0EhwKBWhlYWRzGAEgAygLMg0uY2hhdC52MS5IZWFkIjAKBEhlYWQSDAoEcm9vbRgBIAEoCRINCgVlcG9jaBgCIAEoCRILCgNzZXEYAyABKA0iHgoETW92ZRIWCg53aXRoaW5fc2Vjb25kcxgBIAEoDSInCgdSZW1vdmVkEgwKBHJvb20YASABKAkSDgoGcmVhc29uGAIgASgJIlEKBUVycm9yEgwKBGNvZGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIRCglyZXRyeWFibGUYAyABKAgSFgoOcmV0cnlfYWZ0ZXJfbXMYBCABKA0y6QEKC0NoYXRTZXJ2aWNlEjkKB0Nvbm5lY3QSFC5jaGF0LnYxLkNsaWVudEZyYW1lGhQuY2hhdC52MS5TZXJ2ZXJGcmFtZSgBMAESKwoEU2VuZBIULmNoYXQudjEuU2VuZFJlcXVlc3QaDS5jaGF0LnYxLlNlbnQSOAoHSGlzdG9yeRIXLmNoYXQudjEuSGlzdG9yeVJlcXVlc3QaFC5jaGF0LnYxLkhpc3RvcnlQYWdlEjgKB01lbWJlcnMSFy5jaGF0LnYxLk1lbWJlcnNSZXF1ZXN0GhQuY2hhdC52MS5NZW1iZXJzUGFnZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("ChJjaGF0L3YxL2NoYXQucHJvdG8SB2NoYXQudjEi6wIKC0NsaWVudEZyYW1lEgoKAmlkGAEgASgNEiYKBWhlbGxvGAIgASgLMhUuY2hhdC52MS5IZWxsb1JlcXVlc3RIABIkCgRqb2luGAMgASgLMhQuY2hhdC52MS5Kb2luUmVxdWVzdEgAEiYKBWxlYXZlGAQgASgLMhUuY2hhdC52MS5MZWF2ZVJlcXVlc3RIABIkCgRzZW5kGAUgASgLMhQuY2hhdC52MS5TZW5kUmVxdWVzdEgAEioKB2hpc3RvcnkYBiABKAsyFy5jaGF0LnYxLkhpc3RvcnlSZXF1ZXN0SAASKgoHbWVtYmVycxgHIAEoCzIXLmNoYXQudjEuTWVtYmVyc1JlcXVlc3RIABIoCgZ0eXBpbmcYCCABKAsyFi5jaGF0LnYxLlR5cGluZ1JlcXVlc3RIABIqCgdyZWZyZXNoGAkgASgLMhcuY2hhdC52MS5SZWZyZXNoUmVxdWVzdEgAQgYKBGJvZHkimwQKC1NlcnZlckZyYW1lEgoKAmlkGAEgASgNEiMKB3dlbGNvbWUYAiABKAsyEC5jaGF0LnYxLldlbGNvbWVIABIhCgZqb2luZWQYAyABKAsyDy5jaGF0LnYxLkpvaW5lZEgAEh0KBGxlZnQYBCABKAsyDS5jaGF0LnYxLkxlZnRIABIdCgRzZW50GAUgASgLMg0uY2hhdC52MS5TZW50SAASJwoHaGlzdG9yeRgGIAEoCzIULmNoYXQudjEuSGlzdG9yeVBhZ2VIABInCgdtZW1iZXJzGAcgASgLMhQuY2hhdC52MS5NZW1iZXJzUGFnZUgAEh8KBXR5cGVkGAggASgLMg4uY2hhdC52MS5UeXBlZEgAEicKCXJlZnJlc2hlZBgJIAEoCzISLmNoYXQudjEuUmVmcmVzaGVkSAASHwoFZXJyb3IYCiABKAsyDi5jaGF0LnYxLkVycm9ySAASIwoHbWVzc2FnZRgUIAEoCzIQLmNoYXQudjEuTWVzc2FnZUgAEiUKCHByZXNlbmNlGBUgASgLMhEuY2hhdC52MS5QcmVzZW5jZUgAEiEKBnR5cGluZxgWIAEoCzIPLmNoYXQudjEuVHlwaW5nSAASJwoJaGVhcnRiZWF0GBcgASgLMhIuY2hhdC52MS5IZWFydGJlYXRIABIdCgRtb3ZlGBggASgLMg0uY2hhdC52MS5Nb3ZlSABCBgoEYm9keSIdCgxIZWxsb1JlcXVlc3QSDQoFdG9rZW4YASABKAkirQEKB1dlbGNvbWUSHwoGbWVtYmVyGAEgASgLMg8uY2hhdC52MS5NZW1iZXISDQoFdG9rZW4YAiABKAkSDwoHc2Vzc2lvbhgDIAEoCRIZChFoZWFydGJlYXRfc2Vjb25kcxgEIAEoDRIWCg5tYXhfdGV4dF9ieXRlcxgFIAEoDRIuCgpleHBpcmVzX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI9CgtKb2luUmVxdWVzdBIMCgRyb29tGAEgASgJEiAKBXNpbmNlGAIgASgLMhEuY2hhdC52MS5Qb3NpdGlvbiIyCghQb3NpdGlvbhINCgVlcG9jaBgBIAEoCRILCgNzZXEYAiABKA0SCgoCaWQYAyABKAkioAEKBkpvaW5lZBIMCgRyb29tGAEgASgJEg0KBWVwb2NoGAIgASgJEgwKBGhlYWQYAyABKA0SDwoHcmVzdW1lZBgEIAEoCBIiCghtZXNzYWdlcxgFIAMoCzIQLmNoYXQudjEuTWVzc2FnZRIgCgdtZW1iZXJzGAYgAygLMg8uY2hhdC52MS5NZW1iZXISFAoMbWVtYmVyX2NvdW50GAcgASgNIhwKDExlYXZlUmVxdWVzdBIMCgRyb29tGAEgASgJIhQKBExlZnQSDAoEcm9vbRgBIAEoCSI8CgtTZW5kUmVxdWVzdBIMCgRyb29tGAEgASgJEhEKCWNsaWVudF9pZBgCIAEoCRIMCgR0ZXh0GAMgASgJImkKBFNlbnQSDAoEcm9vbRgBIAEoCRINCgVlcG9jaBgCIAEoCRILCgNzZXEYAyABKA0SCgoCaWQYBCABKAkSKwoHc2VudF9hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiPQoOSGlzdG9yeVJlcXVlc3QSDAoEcm9vbRgBIAEoCRIOCgZiZWZvcmUYAiABKA0SDQoFbGltaXQYAyABKA0iTgoLSGlzdG9yeVBhZ2USDAoEcm9vbRgBIAEoCRINCgVlcG9jaBgCIAEoCRIiCghtZXNzYWdlcxgDIAMoCzIQLmNoYXQudjEuTWVzc2FnZSI8Cg5NZW1iZXJzUmVxdWVzdBIMCgRyb29tGAEgASgJEg0KBWFmdGVyGAIgASgJEg0KBWxpbWl0GAMgASgNIlMKC01lbWJlcnNQYWdlEgwKBHJvb20YASABKAkSIAoHbWVtYmVycxgCIAMoCzIPLmNoYXQudjEuTWVtYmVyEhQKDG1lbWJlcl9jb3VudBgDIAEoDSIdCg1UeXBpbmdSZXF1ZXN0EgwKBHJvb20YASABKAkiFQoFVHlwZWQSDAoEcm9vbRgBIAEoCSIfCg5SZWZyZXNoUmVxdWVzdBINCgV0b2tlbhgBIAEoCSJKCglSZWZyZXNoZWQSDQoFdG9rZW4YASABKAkSLgoKZXhwaXJlc19hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiQAoGTWVtYmVyEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSDgoGYXZhdGFyGAMgASgJEgwKBGtpbmQYBCABKAkirgEKB01lc3NhZ2USDAoEcm9vbRgBIAEoCRINCgVlcG9jaBgCIAEoCRILCgNzZXEYAyABKA0SCgoCaWQYBCABKAkSEQoJY2xpZW50X2lkGAUgASgJEgwKBHRleHQYBiABKAkSKwoHc2VudF9hdBgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASHwoGbWVtYmVyGAggASgLMg8uY2hhdC52MS5NZW1iZXIiXQoIUHJlc2VuY2USDAoEcm9vbRgBIAEoCRIfCgZqb2luZWQYAiADKAsyDy5jaGF0LnYxLk1lbWJlchIMCgRsZWZ0GAMgAygJEhQKDG1lbWJlcl9jb3VudBgEIAEoDSI3CgZUeXBpbmcSDAoEcm9vbRgBIAEoCRIfCgZtZW1iZXIYAiABKAsyDy5jaGF0LnYxLk1lbWJlciIpCglIZWFydGJlYXQSHAoFaGVhZHMYASADKAsyDS5jaGF0LnYxLkhlYWQiMAoESGVhZBIMCgRyb29tGAEgASgJEg0KBWVwb2NoGAIgASgJEgsKA3NlcRgDIAEoDSIeCgRNb3ZlEhYKDndpdGhpbl9zZWNvbmRzGAEgASgNIlEKBUVycm9yEgwKBGNvZGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIRCglyZXRyeWFibGUYAyABKAgSFgoOcmV0cnlfYWZ0ZXJfbXMYBCABKA0y6QEKC0NoYXRTZXJ2aWNlEjkKB0Nvbm5lY3QSFC5jaGF0LnYxLkNsaWVudEZyYW1lGhQuY2hhdC52MS5TZXJ2ZXJGcmFtZSgBMAESKwoEU2VuZBIULmNoYXQudjEuU2VuZFJlcXVlc3QaDS5jaGF0LnYxLlNlbnQSOAoHSGlzdG9yeRIXLmNoYXQudjEuSGlzdG9yeVJlcXVlc3QaFC5jaGF0LnYxLkhpc3RvcnlQYWdlEjgKB01lbWJlcnMSFy5jaGF0LnYxLk1lbWJlcnNSZXF1ZXN0GhQuY2hhdC52MS5NZW1iZXJzUGFnZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * What a client says. A frame with an id gets exactly one ServerFrame with that id: its reply or an error.
@@ -180,6 +180,8 @@ export type ServerFrame = Message$1<"chat.v1.ServerFrame"> & {
     case: "joined";
   } | {
     /**
+     * Also an event: without an id, the session's token does not open the room any more.
+     *
      * @generated from field: chat.v1.Left left = 4;
      */
     value: Left;
@@ -216,7 +218,7 @@ export type ServerFrame = Message$1<"chat.v1.ServerFrame"> & {
     case: "refreshed";
   } | {
     /**
-     * Without an id: the frame that it answers could not be read.
+     * Without an id: the frame that it answers could not be read; or UNAUTHENTICATED, when a sign-in has ended.
      *
      * @generated from field: chat.v1.Error error = 10;
      */
@@ -289,6 +291,8 @@ export type ServerFrameJson = {
   joined?: JoinedJson;
 
   /**
+   * Also an event: without an id, the session's token does not open the room any more.
+   *
    * @generated from field: chat.v1.Left left = 4;
    */
   left?: LeftJson;
@@ -319,7 +323,7 @@ export type ServerFrameJson = {
   refreshed?: RefreshedJson;
 
   /**
-   * Without an id: the frame that it answers could not be read.
+   * Without an id: the frame that it answers could not be read; or UNAUTHENTICATED, when a sign-in has ended.
    *
    * @generated from field: chat.v1.Error error = 10;
    */
@@ -372,7 +376,8 @@ export const ServerFrameSchema: GenMessage<ServerFrame, {jsonType: ServerFrameJs
  */
 export type HelloRequest = Message$1<"chat.v1.HelloRequest"> & {
   /**
-   * The token of an earlier welcome, to be the same member again. Empty: a new guest.
+   * The token of an earlier welcome, to be the same member again; or one of the sign-in provider, to be who it says.
+   * Empty: a new guest.
    *
    * @generated from field: string token = 1;
    */
@@ -386,7 +391,8 @@ export type HelloRequest = Message$1<"chat.v1.HelloRequest"> & {
  */
 export type HelloRequestJson = {
   /**
-   * The token of an earlier welcome, to be the same member again. Empty: a new guest.
+   * The token of an earlier welcome, to be the same member again; or one of the sign-in provider, to be who it says.
+   * Empty: a new guest.
    *
    * @generated from field: string token = 1;
    */
@@ -440,6 +446,14 @@ export type Welcome = Message$1<"chat.v1.Welcome"> & {
    * @generated from field: uint32 max_text_bytes = 5;
    */
   maxTextBytes: number;
+
+  /**
+   * Until when `token` holds: `refresh` before. Who signed in hears UNAUTHENTICATED from then on, and is closed with
+   * 4501 soon after; a guest's session goes on, but is not brought back.
+   *
+   * @generated from field: google.protobuf.Timestamp expires_at = 6;
+   */
+  expiresAt?: Timestamp | undefined;
 };
 
 /**
@@ -482,6 +496,14 @@ export type WelcomeJson = {
    * @generated from field: uint32 max_text_bytes = 5;
    */
   maxTextBytes?: number;
+
+  /**
+   * Until when `token` holds: `refresh` before. Who signed in hears UNAUTHENTICATED from then on, and is closed with
+   * 4501 soon after; a guest's session goes on, but is not brought back.
+   *
+   * @generated from field: google.protobuf.Timestamp expires_at = 6;
+   */
+  expiresAt?: TimestampJson;
 };
 
 /**
@@ -740,7 +762,7 @@ export const LeaveRequestSchema: GenMessage<LeaveRequest, {jsonType: LeaveReques
   messageDesc(file_chat_v1_chat, 7);
 
 /**
- * The reply to leave.
+ * The reply to leave. Without an id: this session is not in the room any more, since its newer token does not open it.
  *
  * @generated from message chat.v1.Left
  */
@@ -752,7 +774,7 @@ export type Left = Message$1<"chat.v1.Left"> & {
 };
 
 /**
- * The reply to leave.
+ * The reply to leave. Without an id: this session is not in the room any more, since its newer token does not open it.
  *
  * @generated from message chat.v1.Left
  */
@@ -1193,7 +1215,7 @@ export const TypedSchema: GenMessage<Typed, {jsonType: TypedJson}> = /*@__PURE__
  */
 export type RefreshRequest = Message$1<"chat.v1.RefreshRequest"> & {
   /**
-   * A newer token of the same member. Empty: the service signs one.
+   * A newer token of the same member. Empty: the service signs one, which for who signed in lasts no longer.
    *
    * @generated from field: string token = 1;
    */
@@ -1207,7 +1229,7 @@ export type RefreshRequest = Message$1<"chat.v1.RefreshRequest"> & {
  */
 export type RefreshRequestJson = {
   /**
-   * A newer token of the same member. Empty: the service signs one.
+   * A newer token of the same member. Empty: the service signs one, which for who signed in lasts no longer.
    *
    * @generated from field: string token = 1;
    */
@@ -1231,6 +1253,13 @@ export type Refreshed = Message$1<"chat.v1.Refreshed"> & {
    * @generated from field: string token = 1;
    */
   token: string;
+
+  /**
+   * Until when it holds.
+   *
+   * @generated from field: google.protobuf.Timestamp expires_at = 2;
+   */
+  expiresAt?: Timestamp | undefined;
 };
 
 /**
@@ -1243,6 +1272,13 @@ export type RefreshedJson = {
    * @generated from field: string token = 1;
    */
   token?: string;
+
+  /**
+   * Until when it holds.
+   *
+   * @generated from field: google.protobuf.Timestamp expires_at = 2;
+   */
+  expiresAt?: TimestampJson;
 };
 
 /**
@@ -1269,7 +1305,7 @@ export type Member = Message$1<"chat.v1.Member"> & {
   name: string;
 
   /**
-   * A path on the gateway: same name, same picture.
+   * A path on the gateway (same name, same picture), or a picture elsewhere that the operator allowed.
    *
    * @generated from field: string avatar = 3;
    */
@@ -1300,7 +1336,7 @@ export type MemberJson = {
   name?: string;
 
   /**
-   * A path on the gateway: same name, same picture.
+   * A path on the gateway (same name, same picture), or a picture elsewhere that the operator allowed.
    *
    * @generated from field: string avatar = 3;
    */
