@@ -1,6 +1,8 @@
 //! The whole chat in one process: a gateway and a room service, wired by an in-memory connection, and a store in
-//! memory, or in Redis if `PARLOR_ROOM_SERVICE_REDIS_URL` names one. And `parlor verify`, which checks a chat that runs.
+//! memory, or in Redis if `PARLOR_ROOM_SERVICE_REDIS_URL` names one. And `parlor verify`, which checks a chat that runs, and
+//! `parlor token`, which signs somebody in for development.
 
+mod token;
 mod verify;
 
 use std::{io, process::ExitCode, time::Duration};
@@ -24,13 +26,18 @@ fn main() -> ExitCode {
     if verify::is_asked_for() {
         return verify::main();
     }
-    let (gateway, room_service) = settings::parse_both(
+    if token::is_asked_for() {
+        return token::main();
+    }
+    let (gateway, room_service): (_, room_service::config::Settings) = settings::parse_both(
         "parlor",
         env!("CARGO_PKG_VERSION"),
         "The whole Parlor chat in one process: a gateway for browsers and a room service for bots.\n\n\
-         `parlor verify URL` checks a chat that runs instead: see `parlor verify --help`.",
+         `parlor verify URL` checks a chat that runs instead: see `parlor verify --help`.\n\
+         `parlor token` prints a token to sign in with, for development: see `parlor token --help`.",
         ("gateway", "room-service"),
     );
+    settings::agreed(room_service.sign_in.check());
     runtime::run("parlor", run(gateway, room_service))
 }
 

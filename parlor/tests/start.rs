@@ -43,6 +43,18 @@ fn every_bad_setting_is_named_in_a_line_of_its_own_and_the_exit_code_is_64() {
 }
 
 #[test]
+fn settings_that_do_not_go_together_are_named_and_the_exit_code_is_64() {
+    let output =
+        parlor(&["--room-service-auth=guest,jwt", "--room-service-jwt-jwks-url=https://id.example/jwks"]);
+    assert_eq!(output.status.code(), Some(64));
+    let lines = lines(&output);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for setting in ["PARLOR_ROOM_SERVICE_JWT_ISSUER", "PARLOR_ROOM_SERVICE_JWT_AUDIENCE"] {
+        assert!(lines.iter().any(|line| line.starts_with(setting)), "{setting}: {lines:?}");
+    }
+}
+
+#[test]
 fn an_unknown_flag_is_named() {
     let output = parlor(&["--sugar"]);
     assert_eq!(output.status.code(), Some(64));
