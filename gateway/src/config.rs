@@ -7,7 +7,7 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 use clap::{ArgAction, Parser, builder::BoolishValueParser};
 use http::Uri;
 use runtime::{
-    settings::duration,
+    settings::{Origins as PictureOrigins, duration},
     telemetry::{LogFilter, LogFormat},
 };
 
@@ -38,6 +38,12 @@ pub struct Settings {
     /// page may if it came from the host that it calls, which is what keeps other sites from speaking for a visitor.
     #[arg(long, env = "PARLOR_GATEWAY_ALLOWED_ORIGINS")]
     pub allowed_origins: Option<Origins>,
+
+    /// Where pages may load pictures of members from, besides this host: origins like `https://pictures.example` with
+    /// commas. None by default: whoever serves a picture learns who looks. The room
+    /// services have the same list (`PARLOR_ROOM_SERVICE_ALLOWED_PICTURES`).
+    #[arg(long, env = "PARLOR_GATEWAY_ALLOWED_PICTURES", default_value = "")]
+    pub allowed_pictures: PictureOrigins,
 
     /// How many proxies stand in front, each of which adds its caller to X-Forwarded-For. 0 by default: the header
     /// is then whatever a client writes, and only the peer's own address counts.

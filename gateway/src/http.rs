@@ -18,6 +18,7 @@ use http::{
     },
 };
 use hyper::upgrade::OnUpgrade;
+use runtime::settings::Origins;
 use tokio::sync::OwnedSemaphorePermit;
 use tower::{Layer as _, ServiceExt as _};
 use tower_http::{
@@ -41,10 +42,6 @@ use crate::{
     socketio,
 };
 
-/// What the web client's pages may do: load what this host serves, and talk to it.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
-     require-trusted-types-for 'script'; trusted-types vue";
 /// A picture does nothing.
 const PICTURE_POLICY: &str = "default-src 'none'";
 /// For what bears its content's hash in its name, or never changes.
@@ -67,9 +64,8 @@ pub(crate) struct Caller {
 
 /// All of it.
 pub(crate) fn routes(house: Arc<House>) -> Router {
-    let always = |name: HeaderName, value: &'static str| {
-        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
-    };
+    let always = |name: HeaderName, value: HeaderValue| SetResponseHeaderLayer::if_not_present(name, value);
+    let fixed = HeaderValue::from_static;
     let old_clients = if house.settings.socketio { socketio::routes(&house) } else { Router::new() };
     Router::new()
         .route("/ws", get(open_session))
@@ -79,10 +75,23 @@ pub(crate) fn routes(house: Arc<House>) -> Router {
         .merge(old_clients)
         .merge(api::routes(&house))
         .merge(web_client(&house.settings.web_root))
-        .layer(always(CONTENT_SECURITY_POLICY, PAGE_POLICY))
-        .layer(always(X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(always(REFERRER_POLICY, "no-referrer"))
+        .layer(always(CONTENT_SECURITY_POLICY, page_policy(&house.settings.allowed_pictures)))
+        .layer(always(X_CONTENT_TYPE_OPTIONS, fixed("nosniff")))
+        .layer(always(REFERRER_POLICY, fixed("no-referrer")))
         .with_state(house)
+}
+
+/// What the web client's pages may do: load what this host serves, and pictures from where they are allowed, and talk to
+/// this host.
+fn page_policy(pictures: &Origins) -> HeaderValue {
+    let own = ["'self'", "data:"].into_iter();
+    let pictures = own.chain(pictures.0.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src {pictures}; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+         trusted-types vue"
+    );
+    HeaderValue::try_from(policy).expect("an origin is printable ASCII")
 }
 
 /// The files of the web client. Every room is the same page; a missing file is a 404 and never the page.

@@ -62,6 +62,22 @@ async fn an_old_client_is_served_to_pages_if_its_file_is_there() {
 }
 
 #[tokio::test]
+async fn pictures_are_loaded_from_where_they_are_allowed() {
+    let build = Build::new("pictures");
+    let world = World::start(|settings| {
+        settings.web_root = build.dist();
+        settings.allowed_pictures = "https://pictures.example,http://b:81".parse().unwrap();
+    })
+    .await;
+    let page = world.http("GET", "/", "").await;
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(
+        policy.contains("img-src 'self' data: https://pictures.example http://b:81; connect-src 'self';"),
+        "{policy}"
+    );
+}
+
+#[tokio::test]
 async fn assets_are_kept_for_a_year_and_a_missing_one_is_not_the_page() {
     let build = Build::new("assets");
     let world = World::start(|settings| settings.web_root = build.dist()).await;
