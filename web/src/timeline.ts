@@ -112,6 +112,8 @@ export function reduce(state: RoomState, action: Action): RoomState {
       // It moves nothing: the message itself comes too, in its order, unless it is among those that I skipped.
       return forgetHeard(mark(state, action.clientId, { state: 'kept', seq: action.seq }))
     case 'welcome':
+    case 'refreshed':
+    case 'left':
     case 'sent':
     case 'move':
     case 'error':

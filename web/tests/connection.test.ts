@@ -18,10 +18,11 @@ class Wire implements Socket {
   hear(frame: object) {
     this.onmessage?.({ data: JSON.stringify(frame) })
   }
-  async welcome() {
+  async welcome(more: object = {}) {
     this.onopen?.()
     await settle()
-    this.hear({ id: this.sent.at(-1)!.id, welcome: { member: { id: 'm' }, token: 'T', heartbeat_seconds: 10 } })
+    const welcome = { member: { id: 'm' }, token: 'T', heartbeat_seconds: 10, ...more }
+    this.hear({ id: this.sent.at(-1)!.id, welcome })
     await settle()
   }
 }
@@ -188,6 +189,62 @@ describe('a connection', () => {
     wires[0]!.onclose?.({ code: 1006, reason: '' })
     await vi.advanceTimersByTimeAsync(250)
     expect(ways).toEqual(['websocket', 'websocket'])
+  })
+
+  it('refreshes its token before that ends, and again', async () => {
+    connect()
+    const expiresIn = (ms: number) => new Date(Date.now() + ms).toISOString()
+    await wires[0]!.welcome({ heartbeat_seconds: 1000, expires_at: expiresIn(100_000) })
+    await vi.advanceTimersByTimeAsync(79_000)
+    expect(wires[0]!.sent.length).toBe(1)
+    await vi.advanceTimersByTimeAsync(2000)
+    expect(wires[0]!.sent[1]).toEqual({ id: 2, refresh: {} })
+    wires[0]!.hear({ id: 2, refreshed: { token: 'T2', expires_at: expiresIn(100_000) } })
+    await settle()
+    expect(token).toBe('T2')
+    token = 'left by another page'
+    await vi.advanceTimersByTimeAsync(80_000)
+    expect(wires[0]!.sent[2]).toEqual({ id: 3, refresh: { token: 'left by another page' } })
+  })
+
+  it('refreshes with a newer token when its sign-in has ended', async () => {
+    connect()
+    await wires[0]!.welcome()
+    token = 'newer'
+    wires[0]!.hear({ error: { code: 'UNAUTHENTICATED' } })
+    await settle()
+    expect(wires[0]!.sent[1]).toEqual({ id: 2, refresh: { token: 'newer' } })
+  })
+
+  it('waits for a token where there are no guests', async () => {
+    const connection = connect()
+    wires[0]!.onopen?.()
+    await settle()
+    wires[0]!.hear({ id: 1, error: { code: 'UNAUTHENTICATED', message: 'Sign in.' } })
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect([wires.length, statuses.at(-1)]).toEqual([1, 'closed'])
+    token = 'left by another page'
+    connection.tokenCame()
+    wires[1]!.onopen?.()
+    await settle()
+    expect(wires[1]!.sent[0]).toEqual({ id: 1, hello: { token: 'left by another page' } })
+  })
+
+  it('does not make a guest of who signed in, unless asked', async () => {
+    const connection = connect()
+    await wires[0]!.welcome({ member: { id: 'ada', kind: 'user' } })
+    connection.tokenCame()
+    wires[0]!.onclose?.({ code: 1006, reason: '' })
+    await vi.advanceTimersByTimeAsync(250)
+    wires[1]!.onopen?.()
+    await settle()
+    wires[1]!.hear({ id: 1, error: { code: 'UNAUTHENTICATED', message: 'Its time is over.' } })
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect([wires.length, statuses.at(-1), token]).toEqual([2, 'closed', ''])
+    connection.dialNow()
+    wires[2]!.onopen?.()
+    await settle()
+    expect(wires[2]!.sent[0]).toEqual({ id: 1, hello: {} })
   })
 
   it('does not dial while offline', async () => {

@@ -22,7 +22,7 @@ describe.each([
 })
 
 describe('our reader', () => {
-  const notNeeded = ['left', 'typed', 'refreshed', 'typing']
+  const notNeeded = ['typed', 'typing']
 
   it.each(golden('server'))('understands $name', ({ json }) => {
     const frame = decode(JSON.stringify(json))

@@ -27,21 +27,26 @@ export function browserEnv(): Env {
 }
 
 /**
- * Tells when the page may be back in touch (`wake`) or is out of it. Returns what undoes this. A page that goes away
+ * Tells when the page may be back in touch (`wake`) or is out of it, and when another page of this site has left a token. Returns what undoes this. A page that goes away
  * says nothing: the browser closes its connection, and the member has the grace to come back, since it may be a reload.
  */
-export function onWake(on: { wake(): void; offline(): void }): () => void {
+export function onWake(on: { wake(): void; offline(): void; tokenCame(): void }): () => void {
   const visible = () => {
     if (document.visibilityState === 'visible') on.wake()
   }
   const back = (event: PageTransitionEvent) => {
     if (event.persisted) on.wake()
   }
+  const stored = (event: StorageEvent) => {
+    if (event.key === TOKEN_KEY && event.newValue) on.tokenCame()
+  }
+  window.addEventListener('storage', stored)
   window.addEventListener('online', on.wake)
   window.addEventListener('offline', on.offline)
   window.addEventListener('pageshow', back)
   document.addEventListener('visibilitychange', visible)
   return () => {
+    window.removeEventListener('storage', stored)
     window.removeEventListener('online', on.wake)
     window.removeEventListener('offline', on.offline)
     window.removeEventListener('pageshow', back)

@@ -42,7 +42,10 @@ export function useChat(room: string) {
       maxTextBytes.value = welcome.maxTextBytes
       return join(session)
     },
-    event: act,
+    event(body) {
+      if (body.type === 'left' && body.room === room) connection.giveUp('Your sign-in does not open this room any more.')
+      else act(body)
+    },
   })
 
   /** The one way back: what came after the last message that I saw, or the newest page. Whether I am in the room. */
@@ -126,7 +129,7 @@ export function useChat(room: string) {
     return state.value.pending.find((row) => row.state === 'sending')
   }
 
-  const stopListening = onWake({ wake: connection.wake, offline: connection.goneOffline })
+  const stopListening = onWake({ wake: connection.wake, offline: connection.goneOffline, tokenCame: connection.tokenCame })
   onScopeDispose(() => {
     stopListening()
     connection.leave()

@@ -53,6 +53,8 @@ const LOST = 3001
 const GOODBYE = 1000
 /** What a server closes with whom an operator removed. */
 const REMOVED = 4502
+/** The server knows nobody who vouches for me. */
+const NO_SIGN_IN = 4501
 const FIRST_BACKOFF_MS = 500
 const LONGEST_BACKOFF_MS = 30_000
 /** How long a reply may take before its frame counts as unanswered. */
@@ -61,6 +63,10 @@ const REPLY_MS = 10_000
 const WELCOME_MS = 15_000
 /** How long a session by HTTP lasts before it is looked whether a WebSocket comes through. */
 const RETURN_MS = 5 * 60_000
+/** How much of a token's time may pass before it is refreshed. */
+const REFRESH_AT = 0.8
+/** The least and the longest pause before that: not in a hurry near the end, and no longer than timers are good for. */
+const REFRESH_PAUSE_MS = [5000, 86_400_000] as const
 /** Heartbeats that may fail to come before the connection counts as dead. */
 const SILENT_BEATS = 2.5
 const UNANSWERED: Failure = {
@@ -90,6 +96,7 @@ class Session implements Voice {
   private lastId = 0
   private readonly waiting = new Map<number, (body: Body) => void>()
   private stopWatch = () => {}
+  private stopRefresh = () => {}
   private silentAfterMs = WELCOME_MS
   over = false
 
@@ -137,6 +144,14 @@ class Session implements Voice {
     this.watch()
   }
 
+  /** Calls `refresh` when most of the time until then is over. */
+  refreshBefore(expiresAt: string, refresh: () => void) {
+    this.stopRefresh()
+    const left = Date.parse(expiresAt) - this.env.now()
+    const [least, most] = REFRESH_PAUSE_MS
+    if (left > least) this.stopRefresh = this.env.after(Math.min(Math.max(left * REFRESH_AT, least), most), refresh)
+  }
+
   close(code: number) {
     this.socket.close(code)
     this.end(code, '', () => {})
@@ -165,6 +180,7 @@ class Session implements Voice {
     if (this.over) return
     this.over = true
     this.stopWatch()
+    this.stopRefresh()
     this.socket.onmessage = null
     for (const id of [...this.waiting.keys()]) this.answer(id, UNANSWERED)
     this.socket.close(LOST)
@@ -183,6 +199,10 @@ export class Connection implements Voice {
   private stopped = false
   /** How the next session goes, unless another way is looked for. */
   private way: Way = 'websocket'
+  private refreshNow = () => {}
+  /** Who signed in is not to become a guest without a word. */
+  private signedIn = false
+  private wantsSignIn = false
 
   constructor(env: Env, handlers: Handlers) {
     this.env = env
@@ -191,7 +211,7 @@ export class Connection implements Voice {
 
   /** Connects, whatever ended the connection before. */
   dialNow = () => {
-    this.stopped = false
+    this.stopped = this.wantsSignIn = false
     this.wake()
   }
 
@@ -200,6 +220,17 @@ export class Connection implements Voice {
     if (this.stopped) return
     this.attempt = 0
     if (!this.current && !this.next) this.dial()
+  }
+
+  /** Another page of this site has left a token. */
+  tokenCame = () => {
+    if (this.wantsSignIn) this.dialNow()
+  }
+
+  /** Ends it until it is asked to dial, and says why. */
+  giveUp = (reason: string) => {
+    this.leave()
+    this.handlers.status({ at: 'closed', reason })
   }
 
   /** The browser says that it is offline. */
@@ -248,15 +279,21 @@ export class Connection implements Voice {
     if (session.over) return
     if (reply.type === 'error') {
       if (reply.code === 'UNAUTHENTICATED' && token) this.env.token.set('')
-      else if (reply.code === 'FORBIDDEN') return session.refuse(reply.message)
-      else if (!reply.retryable) return session.die()
+      if (reply.code === 'FORBIDDEN') return session.refuse(reply.message)
+      if (reply.code === 'UNAUTHENTICATED' && (!token || this.signedIn)) {
+        this.signedIn = false
+        this.wantsSignIn = true
+        return this.giveUp(reply.message)
+      }
+      if (reply.code !== 'UNAUTHENTICATED' && !reply.retryable) return session.die()
       this.env.after(Math.max(reply.retryAfterMs, reply.retryable ? 250 : 0), () => {
         if (!session.over) void this.greet(session)
       })
       return
     }
     if (reply.type !== 'welcome') return session.die()
-    this.env.token.set(reply.token)
+    this.signedIn = reply.member.kind === 'user'
+    this.keepToken(session, reply.token, reply.expiresAt)
     session.welcomed(reply.heartbeatSeconds)
     const joined = await this.handlers.welcome(reply, session)
     if (session.over) return
@@ -273,7 +310,24 @@ export class Connection implements Voice {
     this.handlers.status({ at: 'open' })
   }
 
+  private keepToken(session: Session, token: string, expiresAt: string) {
+    this.env.token.set(token)
+    session.refreshBefore(expiresAt, () => void this.refresh(session, token, expiresAt))
+    this.refreshNow = () => void this.refresh(session, token, expiresAt)
+  }
+
+  /** Gets a token with a new term: for the one that another page of this site has left meanwhile, or for mine. */
+  private async refresh(session: Session, mine: string, expiresAt: string) {
+    const stored = this.env.token.get()
+    const reply = await session.ask({ refresh: stored && stored !== mine ? { token: stored } : {} })
+    if (session.over) return
+    if (reply.type === 'refreshed') this.keepToken(session, reply.token, reply.expiresAt)
+    else session.refreshBefore(expiresAt, () => void this.refresh(session, mine, expiresAt))
+  }
+
   private event(session: Session, body: Body) {
+    // My sign-in has ended. If there is no newer token, the server closes soon, and says so.
+    if (body.type === 'error' && body.code === 'UNAUTHENTICATED' && session === this.current) this.refreshNow()
     if (body.type === 'move' && session === this.current && !this.next) {
       this.cancelDial()
       this.cancelDial = this.env.after(this.env.random() * body.withinSeconds * 1000, () => this.dial())
@@ -294,6 +348,7 @@ export class Connection implements Voice {
       this.cancelDial = this.env.after(this.wait(), () => this.dial())
     } else if (!comesBack(code)) {
       this.stopped = true
+      this.wantsSignIn = code === NO_SIGN_IN
       this.handlers.status({ at: 'closed', reason: reason || `The server ended the session (${code}).` })
     } else if (!this.env.online()) {
       this.handlers.status({ at: 'offline' })

@@ -48,8 +48,10 @@ export interface Failure {
 
 /** What the server says. A body from a newer server is `unknown`, never an error. */
 export type Body =
-  | { type: 'welcome'; member: Member; token: string; heartbeatSeconds: number; maxTextBytes: number }
+  | { type: 'welcome'; member: Member; token: string; heartbeatSeconds: number; maxTextBytes: number; expiresAt: string }
   | Joined
+  | { type: 'refreshed'; token: string; expiresAt: string }
+  | { type: 'left'; room: string }
   | { type: 'sent'; room: string; seq: number; id: string }
   | { type: 'history'; room: string; messages: Message[] }
   | { type: 'members'; room: string; members: Member[]; memberCount: number }
@@ -90,8 +92,13 @@ function decodeBody(frame: Record<string, any>): Body {
       token: w.token ?? '',
       heartbeatSeconds: w.heartbeat_seconds ?? 25,
       maxTextBytes: w.max_text_bytes ?? 8192,
+      expiresAt: w.expires_at ?? '',
     }
   }
+  if (frame.refreshed) {
+    return { type: 'refreshed', token: frame.refreshed.token ?? '', expiresAt: frame.refreshed.expires_at ?? '' }
+  }
+  if (frame.left) return { type: 'left', room: frame.left.room ?? '' }
   if (frame.joined) {
     const j = frame.joined as Json
     return {
