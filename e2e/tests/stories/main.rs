@@ -43,11 +43,11 @@ macro_rules! conformance {
             #[tokio::test(flavor = "multi_thread")]
             async fn grpc_in_one_process() { super::$story(World::small().await.spoken_to(Grpc)).await; }
             #[tokio::test(flavor = "multi_thread")]
-            async fn json_across_tiers() { super::$story(World::large().await.spoken_to(Json)).await; }
+            async fn json_across_tiers() { super::$story(World::large_without_a_disk().await.spoken_to(Json)).await; }
             #[tokio::test(flavor = "multi_thread")]
-            async fn protobuf_across_tiers() { super::$story(World::large().await.spoken_to(Protobuf)).await; }
+            async fn protobuf_across_tiers() { super::$story(World::large_without_a_disk().await.spoken_to(Protobuf)).await; }
             #[tokio::test(flavor = "multi_thread")]
-            async fn grpc_across_tiers() { super::$story(World::large().await.spoken_to(Grpc)).await; }
+            async fn grpc_across_tiers() { super::$story(World::large_without_a_disk().await.spoken_to(Grpc)).await; }
         }
     )* }
 }

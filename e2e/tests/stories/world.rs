@@ -100,7 +100,15 @@ impl World {
 
     /// The same, with these flags for the room services.
     pub(crate) async fn large_with(room_service_flags: &[&str]) -> Self {
-        let redis = RedisServer::durable().await;
+        Self::two_of_each(RedisServer::durable().await, room_service_flags).await
+    }
+
+    /// The same, for stories in which Redis never ends: it writes nothing to a disk, which takes most of the time.
+    pub(crate) async fn large_without_a_disk() -> Self {
+        Self::two_of_each(RedisServer::start().await, &[]).await
+    }
+
+    async fn two_of_each(redis: RedisServer, room_service_flags: &[&str]) -> Self {
         let url = redis.url();
         let mut world = Self::with_redis(redis, url);
         world.room_service_flags = room_service_flags.iter().map(ToString::to_string).collect();
