@@ -20,7 +20,7 @@ use std::{
 use clap::Parser as _;
 use gateway::{Gateway, Upstream};
 use memchr::memmem::find;
-use room_service::{Service, open_store, serve};
+use room_service::{Service, open_store, serve_in_process};
 use runtime::{Health, Tasks};
 use serde_json::{Value, json};
 use tokio::{io::DuplexStream, net::TcpListener, runtime::Runtime, sync::mpsc, task::yield_now};
@@ -92,7 +92,7 @@ async fn start(tasks: &Tasks) -> String {
     let (dialled, links) = mpsc::channel::<std::io::Result<DuplexStream>>(1);
     tasks.spawn("room service", {
         let health = health.clone();
-        async move { serve(service, ReceiverStream::new(links), health).await.unwrap() }
+        async move { serve_in_process(service, ReceiverStream::new(links), health).await.unwrap() }
     });
     let upstream = Upstream::in_process(move || {
         let (near, far) = tokio::io::duplex(256 << 10);

@@ -7,11 +7,12 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 use clap::{ArgAction, Parser, builder::BoolishValueParser};
 use http::Uri;
 use runtime::{
-    settings::{Origins as PictureOrigins, duration},
+    settings::{Origins as PictureOrigins, Together, duration},
     telemetry::{LogFilter, LogFormat},
+    tls::ServerName,
 };
 
-use crate::origin::Origins;
+use crate::{origin::Origins, tls::TlsSettings};
 
 /// The gateway: terminates browsers' WebSockets, serves the web client, and speaks to one room service.
 #[derive(Clone, Debug, Parser)]
@@ -26,9 +27,14 @@ pub struct Settings {
     pub admin_listen: SocketAddr,
 
     /// Where room services are: one `http://host:port`, or several with commas. A name is resolved at each dial and
-    /// one of its addresses is taken at random, so that many gateways spread over many room services.
+    /// one of its addresses is taken at random, so that many gateways spread over many room services. With `https` it
+    /// is dialled by TLS, and its certificate is to bear that host's name.
     #[arg(long, env = "PARLOR_GATEWAY_ROOM_SERVICE", default_value = "http://127.0.0.1:50051")]
     pub room_service: RoomServices,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc here would become that of the whole command")]
+    pub tls: TlsSettings,
 
     /// Directory of the built web client. Without it the doors work, and `/` says how to build it.
     #[arg(long, env = "PARLOR_GATEWAY_WEB_ROOT", default_value = "web/dist")]
@@ -217,14 +223,25 @@ impl Settings {
     }
 }
 
+impl Together for Settings {
+    fn conflicts(&self) -> Vec<String> {
+        self.tls.conflicts(self.room_service.by_tls())
+    }
+}
+
 /// The addresses of room services, at least one.
 #[derive(Clone, Debug)]
 pub struct RoomServices(Vec<Uri>);
 
 impl RoomServices {
-    /// Each of them, as `http://host:port`.
+    /// Each of them, as `http://host:port` or `https://host:port`.
     pub fn uris(&self) -> &[Uri] {
         &self.0
+    }
+
+    /// Whether one of them is reached by TLS.
+    pub(crate) fn by_tls(&self) -> bool {
+        self.0.iter().any(is_tls)
     }
 }
 
@@ -234,13 +251,27 @@ impl FromStr for RoomServices {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let uri = |text: &str| {
             let uri: Uri = text.trim().parse().map_err(|error| format!("{text:?}: {error}"))?;
-            if uri.scheme_str() != Some("http") || uri.host().is_none() || uri.path() != "/" {
-                return Err(format!("{text:?} is not like http://host:port"));
+            let known = matches!(uri.scheme_str(), Some("http" | "https"));
+            if !known || uri.host().is_none() || uri.path() != "/" {
+                return Err(format!("{text:?} is not like http://host:port or https://host:port"));
+            }
+            if is_tls(&uri) && ServerName::try_from(host(&uri)).is_err() {
+                return Err(format!("{text:?} has no host that a certificate can name"));
             }
             Ok(uri)
         };
         text.split(',').map(uri).collect::<Result<_, _>>().map(Self)
     }
+}
+
+/// Whether `uri` is reached by TLS.
+pub(crate) fn is_tls(uri: &Uri) -> bool {
+    uri.scheme_str() == Some("https")
+}
+
+/// The host of `uri`, without the brackets of an IPv6 address.
+pub(crate) fn host(uri: &Uri) -> &str {
+    uri.host().unwrap_or_default().trim_matches(['[', ']'])
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -285,7 +316,10 @@ mod tests {
     fn several_room_services_are_told_with_commas() {
         let services: RoomServices = "http://a:1, http://rooms.internal:50051".parse().unwrap();
         assert_eq!(services.uris().len(), 2);
-        for bad in ["", "a:1", "https://a:1", "http://a:1,", "http://a:1/path"] {
+        assert!(!services.by_tls());
+        let services: RoomServices = "http://a:1, https://[::1]:50051".parse().unwrap();
+        assert!(services.by_tls());
+        for bad in ["", "a:1", "ftp://a:1", "http://a:1,", "http://a:1/path", "https://-:1"] {
             assert!(bad.parse::<RoomServices>().is_err(), "{bad:?}");
         }
     }

@@ -14,7 +14,7 @@ use http::{
     HeaderName, HeaderValue, Method, Request, StatusCode,
     header::{
         CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, SEC_WEBSOCKET_VERSION,
-        X_CONTENT_TYPE_OPTIONS,
+        STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
     },
 };
 use hyper::upgrade::OnUpgrade;
@@ -44,6 +44,8 @@ use crate::{
 
 /// A picture does nothing.
 const PICTURE_POLICY: &str = "default-src 'none'";
+/// A browser that was here by TLS does not come back without, for a year: whoever sits between cannot talk it out of it.
+const TLS_ONLY: &str = "max-age=31536000";
 /// For what bears its content's hash in its name, or never changes.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// For what may be another file after the next deploy.
@@ -67,7 +69,8 @@ pub(crate) fn routes(house: Arc<House>) -> Router {
     let always = |name: HeaderName, value: HeaderValue| SetResponseHeaderLayer::if_not_present(name, value);
     let fixed = HeaderValue::from_static;
     let old_clients = if house.settings.socketio { socketio::routes(&house) } else { Router::new() };
-    Router::new()
+    let by_tls = house.settings.tls.tls_cert.is_some();
+    let routes = Router::new()
         .route("/ws", get(open_session))
         .route("/avatars/{file}", get(picture))
         .route("/livez", get(probe))
@@ -78,7 +81,8 @@ pub(crate) fn routes(house: Arc<House>) -> Router {
         .layer(always(CONTENT_SECURITY_POLICY, page_policy(&house.settings.allowed_pictures)))
         .layer(always(X_CONTENT_TYPE_OPTIONS, fixed("nosniff")))
         .layer(always(REFERRER_POLICY, fixed("no-referrer")))
-        .with_state(house)
+        .with_state(house);
+    if by_tls { routes.layer(always(STRICT_TRANSPORT_SECURITY, fixed(TLS_ONLY))) } else { routes }
 }
 
 /// What the web client's pages may do: load what this host serves, and pictures from where they are allowed, and talk to

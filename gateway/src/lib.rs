@@ -34,7 +34,10 @@ mod session;
 mod socket;
 mod socketio;
 mod stream;
+pub mod tls;
+mod upstream;
 mod wire;
+mod witness;
 
 use std::{sync::Arc, time::Duration};
 
@@ -42,12 +45,16 @@ use admission::Admission;
 use config::Settings;
 use fanout::Fanout;
 use hub::Hub;
-pub use link::Upstream;
 use link::{Keeper, Link};
 use meters::Meters;
-use runtime::{Fatal, Health, Tasks};
+use runtime::{
+    Fatal, Health, Tasks,
+    door::{Threshold, TlsDoor},
+    tls::Renewed,
+};
 use tokio::{net::TcpListener, runtime::Handle, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
+pub use upstream::Upstream;
 
 /// How long what the drain left may take to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -89,6 +96,18 @@ impl Gateway {
         }
         let address = listener.local_addr().map_err(Fatal::new)?;
         tracing::info!(%address, "browsers are served");
+        // Its tasks outlive the wish to stop: sessions have to be moved first. This set ends when `own` does.
+        let own = Tasks::default();
+        let door = match settings.tls.server().map_err(Fatal::new)? {
+            None => None,
+            Some(files) => {
+                let config = Renewed::follow(files, settings.tls.tls_reload, &own).map_err(Fatal::new)?;
+                let threshold =
+                    Threshold::new(settings.tls.max_tls_handshakes.get(), settings.tls.tls_handshake_timeout);
+                Some(TlsDoor::new(config, threshold))
+            }
+        };
+        let upstream = upstream.with_certificates(&settings, &own).map_err(Fatal::new)?;
         let settings = Arc::new(settings);
         let fanout = Arc::new(Fanout::new(Handle::current().metrics().num_workers()));
         let house = Arc::new(House {
@@ -109,21 +128,19 @@ impl Gateway {
             house.health.clone(),
             house.settings.clone(),
         );
-        // Its tasks outlive the wish to stop: sessions have to be moved first. This set ends when `own` does.
-        let own = Tasks::default();
         let ending = CancellationToken::new();
         own.spawn("listener", {
             let routes = http::routes(house.clone());
             let Settings { max_connections, head_timeout, heartbeat, heartbeat_grace, .. } = *house.settings;
             listener::listen(
                 listener,
+                door,
                 routes,
                 max_connections,
                 head_timeout,
                 // Later than a session is found silent, whose end has words.
                 heartbeat + 2 * heartbeat_grace,
                 own.clone(),
-                own.stopping().clone(),
             )
         });
         own.spawn("forget addresses", house.admission.clone().forget_idle(own.stopping().clone()));

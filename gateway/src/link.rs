@@ -1,10 +1,11 @@
 //! The one stream to a room service: dial, watch, replace, replay.
 //!
-//! Only this file knows tonic's client side. What comes down goes to the hub; what goes up is queued here, bounded in
+//! Only this file and `upstream` know tonic's client side. What comes down goes to the hub; what goes up is queued here, bounded in
 //! bytes, and a session is told at once when it cannot.
 
 use std::{
-    fmt, io,
+    collections::BTreeSet,
+    error::Error as _,
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -14,8 +15,6 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use http::Uri;
-use hyper_util::rt::TokioIo;
 use prost::Message as _;
 use proto::{
     chat::v1::{ClientFrame, ServerFrame},
@@ -25,25 +24,21 @@ use proto::{
         link_response::Body as Down,
     },
 };
-use rand::seq::SliceRandom as _;
 use runtime::Health;
 use tokio::{
-    io::DuplexStream,
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Streaming,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Status, Streaming, transport::Channel};
 
 use crate::{
     close::Close,
     config::Settings,
     delivery::{Delivery, Due},
     hub::{Hub, Number},
+    upstream::{Target, Upstream, why},
 };
 
 /// Counts the Links of one gateway.
@@ -51,18 +46,11 @@ pub(crate) type Generation = u64;
 
 /// How long it may take from the first packet to `Opened`.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a name or a TCP connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one room service may take before the next is tried too: an address that drops packets must not hold up the
 /// others. Longer than opening a Link takes in one region, so that mostly one is tried.
 const HEAD_START: Duration = Duration::from_millis(300);
 /// How many are tried at once.
 const MAX_TRIES: usize = 4;
-/// What a room service may send before it is read, of the stream and of its connection, which has no other. Enough for
-/// a fast network; what waits for slow sessions waits in their outboxes, so this is always read.
-const WINDOW: u32 = 4 << 20;
-/// The longest headers that are read: gRPC's own are short.
-const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// The largest thing that goes up, which is the largest that a room service reads.
 const MAX_UP_BYTES: usize = 256 << 10;
 /// The largest thing that comes down: a page of history with the longest texts, several times over.
@@ -79,109 +67,6 @@ const GOOD_LINK: Duration = Duration::from_secs(1);
 const FAREWELL: Duration = Duration::from_secs(2);
 /// What a frame costs in the queue beside its bytes.
 const FRAME_COST: usize = 256;
-
-/// Where room services are.
-#[derive(Clone)]
-pub struct Upstream(Reach);
-
-#[derive(Clone)]
-enum Reach {
-    Uris(Vec<Uri>),
-    InProcess(Arc<dyn Fn() -> io::Result<DuplexStream> + Send + Sync>),
-}
-
-impl Upstream {
-    /// At the addresses that the settings name.
-    pub fn from_settings(settings: &Settings) -> Self {
-        Self(Reach::Uris(settings.room_service.uris().to_vec()))
-    }
-
-    /// In this process: each call of `connect` gives our end of a new connection.
-    pub fn in_process(connect: impl Fn() -> io::Result<DuplexStream> + Send + Sync + 'static) -> Self {
-        Self(Reach::InProcess(Arc::new(connect)))
-    }
-
-    /// Everything that can be dialled, in random order, those to avoid last.
-    async fn targets(&self, avoid: Option<SocketAddr>) -> Vec<Target> {
-        let uris = match &self.0 {
-            Reach::InProcess(connect) => return vec![Target::InProcess(connect.clone())],
-            Reach::Uris(uris) => uris,
-        };
-        let mut addresses = Vec::new();
-        for uri in uris {
-            let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-            let found = tokio::net::lookup_host((host, uri.port_u16().unwrap_or(80)));
-            match timeout(CONNECT_TIMEOUT, found).await {
-                Ok(Ok(found)) => addresses.extend(found),
-                Ok(Err(error)) => tracing::debug!(%uri, %error, "a room service's name has no address"),
-                Err(_) => tracing::debug!(%uri, "a room service's name was not resolved in time"),
-            }
-        }
-        addresses.sort_unstable();
-        addresses.dedup();
-        addresses.shuffle(&mut rand::rng());
-        // Whoever has just failed, or wants to be rid of us, may still be the only one.
-        addresses.sort_by_key(|address| Some(*address) == avoid);
-        addresses.into_iter().map(Target::At).collect()
-    }
-}
-
-impl fmt::Debug for Upstream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Reach::Uris(uris) => f.debug_tuple("Upstream").field(uris).finish(),
-            Reach::InProcess(_) => f.write_str("Upstream(in process)"),
-        }
-    }
-}
-
-/// One end to dial.
-enum Target {
-    At(SocketAddr),
-    InProcess(Arc<dyn Fn() -> io::Result<DuplexStream> + Send + Sync>),
-}
-
-impl Target {
-    async fn connect(&self, keepalive: Duration) -> Result<Channel, tonic::transport::Error> {
-        let tuned = |endpoint: Endpoint| {
-            endpoint
-                .connect_timeout(CONNECT_TIMEOUT)
-                .http2_keep_alive_interval(keepalive)
-                .keep_alive_timeout(keepalive)
-                .keep_alive_while_idle(true)
-                .initial_stream_window_size(WINDOW)
-                .initial_connection_window_size(WINDOW)
-                .http2_max_header_list_size(MAX_HEADER_BYTES)
-        };
-        match self {
-            Self::At(address) => tuned(Endpoint::from_shared(format!("http://{address}"))?).connect().await,
-            Self::InProcess(connect) => {
-                let connect = connect.clone();
-                let connector = tower::service_fn(move |_: Uri| {
-                    let end = connect().map(TokioIo::new);
-                    async move { end }
-                });
-                tuned(Endpoint::from_static("http://in-process")).connect_with_connector(connector).await
-            }
-        }
-    }
-
-    fn address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::At(address) => Some(*address),
-            Self::InProcess(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::At(address) => address.fmt(f),
-            Self::InProcess(_) => f.write_str("this process"),
-        }
-    }
-}
 
 /// The way up, for sessions.
 #[derive(Debug)]
@@ -276,6 +161,16 @@ pub(crate) struct Keeper {
     /// Names this run of this gateway.
     edge: String,
     generations: AtomicU64,
+    refusals: watch::Sender<Refusals>,
+}
+
+/// Why room services opened no Link, since there was one.
+#[derive(Debug, Default)]
+struct Refusals {
+    /// In the last round.
+    last: BTreeSet<String>,
+    /// Those that are in the log. Room services are few, and so are their reasons.
+    told: BTreeSet<String>,
 }
 
 /// How long to wait before the next round of dialling: a random part of a pause that grows, so that the gateways of a
@@ -350,7 +245,16 @@ impl Keeper {
         let edge = format!("e_{:016x}{:016x}", rand::random::<u64>(), rand::random::<u64>());
         health.unready("link", "no room service has answered yet");
         Delivery::unknown(&health);
-        Self { link, hub, upstream, health, settings, edge, generations: AtomicU64::new(0) }
+        Self {
+            link,
+            hub,
+            upstream,
+            health,
+            settings,
+            edge,
+            generations: AtomicU64::new(0),
+            refusals: watch::Sender::default(),
+        }
     }
 
     /// Opens a Link, and another when it breaks, until `ending`.
@@ -371,6 +275,7 @@ impl Keeper {
                 self.install(&mut line);
                 up.set(1.0);
                 self.health.ready("link");
+                self.refusals.send_replace(Refusals::default());
                 tracing::info!(room_service = line.target, generation = line.generation, "the Link is open");
                 match self.carry(line, &mut retiring, &ending).await {
                     Outcome::Replaced { old, new } => {
@@ -423,6 +328,7 @@ impl Keeper {
         let mut targets = targets.into_iter();
         let mut tries = FuturesUnordered::new();
         let mut last_resort = None;
+        let mut refusals = BTreeSet::new();
         loop {
             if tries.len() < MAX_TRIES
                 && let Some(target) = targets.next()
@@ -430,29 +336,43 @@ impl Keeper {
                 tries.push(async move { self.try_open(&target).await });
             }
             match timeout(HEAD_START, tries.next()).await {
-                Ok(Some(Some(line))) if line.troubled => last_resort = last_resort.or(Some(line)),
-                Ok(Some(Some(line))) => return Some(line),
-                Ok(None) => return last_resort,
-                Ok(Some(None)) | Err(_) => {}
+                Ok(Some(Ok(line))) if line.troubled => last_resort = last_resort.or(Some(line)),
+                Ok(Some(Ok(line))) => return Some(line),
+                Ok(Some(Err(why))) => {
+                    refusals.insert(why);
+                }
+                Ok(None) => {
+                    self.refusals.send_modify(|all| all.last = refusals);
+                    return last_resort;
+                }
+                Err(_) => {}
             }
         }
     }
 
-    async fn try_open(&self, target: &Target) -> Option<Line> {
+    /// A Link with it; or why not, which the log says once.
+    async fn try_open(&self, target: &Target) -> Result<Line, String> {
         let opened = timeout(OPEN_TIMEOUT, self.open(target)).await;
         let opened = opened.unwrap_or_else(|_| Err("it took too long".to_owned()));
         let result = if opened.is_ok() { "opened" } else { "failed" };
         metrics::counter!("parlor_gateway_link_dials_total", "result" => result).increment(1);
-        opened
-            .inspect_err(
-                |why| tracing::debug!(room_service = %target, why, "a room service does not open a Link"),
-            )
-            .ok()
+        opened.inspect_err(|why| {
+            let is_new = self.refusals.send_if_modified(|all| all.told.insert(why.clone()));
+            if is_new {
+                tracing::warn!(room_service = %target, why, "a room service opens no Link");
+            } else {
+                tracing::debug!(room_service = %target, why, "a room service opens no Link");
+            }
+        })
     }
 
     async fn open(&self, target: &Target) -> Result<Line, String> {
-        let channel =
-            target.connect(self.settings.link_keepalive).await.map_err(|error| innermost(&error))?;
+        let (channel, testimony) = target.connect(self.settings.link_keepalive).await?;
+        let opened = self.open_on(channel, target).await;
+        opened.map_err(|why| testimony.words().map_or(why, str::to_owned))
+    }
+
+    async fn open_on(&self, channel: Channel, target: &Target) -> Result<Line, String> {
         let (queue, queued) = mpsc::unbounded_channel::<Queued>();
         let heartbeat_seconds = self.settings.heartbeat_seconds();
         let open = Up::Open(Open { edge: self.edge.clone(), heartbeat_seconds });
@@ -462,9 +382,8 @@ impl Keeper {
         let mut client = EdgeServiceClient::new(channel)
             .max_decoding_message_size(MAX_DOWN_BYTES)
             .max_encoding_message_size(MAX_UP_BYTES);
-        let mut down =
-            client.link(requests).await.map_err(|status| status.message().to_owned())?.into_inner();
-        let opened = down.message().await.map_err(|status| status.message().to_owned())?;
+        let mut down = client.link(requests).await.map_err(|status| told(&status))?.into_inner();
+        let opened = down.message().await.map_err(|status| told(&status))?;
         let Some(LinkResponse { body: Some(Down::Opened(opened)) }) = opened else {
             return Err("it did not answer Open".to_owned());
         };
@@ -627,9 +546,14 @@ impl Keeper {
     /// Waits for ever, and after a while, of which `silence` is over, says that there is no Link.
     async fn say_unready_in_time(&self, silence: Duration) {
         sleep(self.settings.link_grace.saturating_sub(silence)).await;
-        let reason = format!("no room service has answered for {:?}", self.settings.link_grace);
-        self.health.unready("link", reason);
-        std::future::pending::<()>().await;
+        let mut refusals = self.refusals.subscribe();
+        loop {
+            let whys: Vec<String> = refusals.borrow_and_update().last.iter().cloned().collect();
+            let whys = if whys.is_empty() { String::new() } else { format!(" ({})", whys.join("; ")) };
+            let grace = self.settings.link_grace;
+            self.health.unready("link", format!("no room service has answered for {grace:?}{whys}"));
+            refusals.changed().await.expect("we hold its other half");
+        }
     }
 }
 
@@ -646,13 +570,12 @@ fn spread(age: Duration) -> Duration {
     age.mul_f64(rand::random_range(0.5..1.5))
 }
 
-/// What went wrong in the end: tonic's own words are only that something did.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
+/// What a room service said, or what kept it from saying anything.
+fn told(status: &Status) -> String {
+    match why(status) {
+        _ if status.source().is_none() => status.message().to_owned(),
+        why => why,
     }
-    error.to_string()
 }
 
 #[cfg(test)]

@@ -9,7 +9,10 @@ use axum::{Router, body::Body};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use runtime::Tasks;
+use runtime::{
+    Tasks,
+    door::{Door as _, TlsDoor},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     select,
@@ -34,17 +37,18 @@ const MAX_UNSENT: u32 = 128 * 1024;
 /// Between two tries to accept when the process has no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` on at most `max_connections` connections, until `ending`. A peer that takes nothing of what is
-/// written to it is cut off after `stall`, where the kernel can.
+/// Serves `router` on at most `max_connections` connections, until `tasks` are asked to stop; by TLS if there is a `door`.
+/// A peer that takes nothing of what is written to it is cut off after `stall`, where the kernel can.
 pub(crate) async fn listen(
     listener: TcpListener,
+    door: Option<TlsDoor>,
     router: Router,
     max_connections: usize,
     head_timeout: Duration,
     stall: Duration,
     tasks: Tasks,
-    ending: CancellationToken,
 ) {
+    let ending = tasks.stopping().clone();
     let places = Arc::new(Semaphore::new(max_connections));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(MAX_HEAD);
@@ -52,9 +56,13 @@ pub(crate) async fn listen(
         // A place first: whoever finds none waits in the kernel's queue.
         let accepted = async {
             let place = places.clone().acquire_owned().await.expect("nobody closes this semaphore");
-            (place, listener.accept().await)
+            let turn = match &door {
+                Some(door) => Some((door.clone(), door.turn().await)),
+                None => None,
+            };
+            (place, turn, listener.accept().await)
         };
-        let (place, accepted) = select! {
+        let (place, turn, accepted) = select! {
             () = ending.cancelled() => return,
             accepted = accepted => accepted,
         };
@@ -68,7 +76,21 @@ pub(crate) async fn listen(
         };
         tune(&socket, stall);
         let caller = Caller { peer: peer.ip(), _place: Arc::new(place) };
-        tasks.spawn("connection", serve(http.clone(), socket, router.clone(), caller, ending.clone()));
+        let (http, router, ending) = (http.clone(), router.clone(), ending.clone());
+        tasks.spawn("connection", async move {
+            let stream = match turn {
+                None => Stream::plain(socket),
+                Some((door, turn)) => select! {
+                    () = ending.cancelled() => return,
+                    // Whoever is not let in was told why, if they can hear it.
+                    opened = door.open(socket, turn) => match opened {
+                        Some(tls) => Stream::Tls(Box::new(tls)),
+                        None => return,
+                    },
+                },
+            };
+            Box::pin(serve(http, stream, router, caller, ending)).await;
+        });
     }
 }
 
@@ -89,7 +111,7 @@ fn tune(socket: &TcpStream, stall: Duration) {
 
 async fn serve(
     http: http1::Builder,
-    socket: TcpStream,
+    stream: Stream,
     router: Router,
     caller: Caller,
     ending: CancellationToken,
@@ -98,8 +120,7 @@ async fn serve(
         request.extensions_mut().insert(caller.clone());
         router.clone().oneshot(request.map(Body::new))
     });
-    let mut connection =
-        pin!(http.serve_connection(TokioIo::new(Stream::plain(socket)), service).with_upgrades());
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
     // A peer that hangs up half-way is its own affair.
     let _ = select! {
         ended = &mut connection => ended,

@@ -26,7 +26,6 @@ pub(crate) enum Stream {
     /// TCP and nothing else. Whoever shares the half that writes sees to it that one writes at a time.
     Plain(OwnedReadHalf, Arc<OwnedWriteHalf>),
     /// TLS on TCP. Boxed, since its state is a kilobyte.
-    #[allow(dead_code, reason = "the listener takes TLS in the next change")]
     Tls(Box<TlsStream<TcpStream>>),
 }
 

@@ -9,11 +9,10 @@ use std::{io, process::ExitCode, time::Duration};
 
 use futures_util::StreamExt as _;
 use gateway::{Gateway, Upstream};
-use room_service::{Service, http::OperatorsDoor, open_store, serve};
+use room_service::{Service, http::OperatorsDoor, open_store, serve, serve_in_process};
 use runtime::{Fatal, Health, Tasks, admin, asked_to_stop, bind, settings, telemetry};
 use tokio::{io::DuplexStream, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::TcpIncoming;
 
 /// What may be on its way between the two, each way, in bytes.
 const PIPE_BYTES: usize = 256 << 10;
@@ -37,7 +36,6 @@ fn main() -> ExitCode {
          `parlor token` prints a token to sign in with, for development: see `parlor token --help`.",
         ("gateway", "room-service"),
     );
-    settings::agreed(room_service.sign_in.check());
     runtime::run("parlor", run(gateway, room_service))
 }
 
@@ -75,8 +73,10 @@ async fn run(
             };
             operators.open(service.clone());
             let links = ReceiverStream::new(links).boxed();
-            let bots = TcpIncoming::from(bots).with_nodelay(Some(true));
-            tokio::try_join!(serve(service.clone(), links, health.clone()), serve(service, bots, health))?;
+            tokio::try_join!(
+                serve_in_process(service.clone(), links, health.clone()),
+                serve(service, bots, health)
+            )?;
             Ok(())
         }
     };
@@ -86,7 +86,8 @@ async fn run(
         Ok(near)
     });
     eprintln!(
-        "Parlor is at http://{}/ ({})",
+        "Parlor is at {}://{}/ ({})",
+        if gateway.tls.tls_cert.is_some() { "https" } else { "http" },
         gateway.listen,
         if durable {
             "kept in Redis"

@@ -11,7 +11,7 @@ use std::{
 use clap::Parser;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use room_service::identity::{Access, KeySet, Pattern};
-use runtime::settings;
+use runtime::settings::{self, Together};
 use serde_json::json;
 
 /// Prints a token (JWT, HS256) that signs somebody in, for development: whoever has the secret is the sign-in provider.
@@ -67,6 +67,8 @@ fn secret(path: &str) -> Result<Secret, String> {
     KeySet::from_file(&text, &[Algorithm::HS256]).map_err(|error| error.to_string())?;
     Ok(Secret(text.trim().to_owned()))
 }
+
+impl Together for Settings {}
 
 /// Whether the words of this process ask for it.
 pub(crate) fn is_asked_for() -> bool {

@@ -7,13 +7,19 @@ mod history;
 mod report;
 mod session;
 
-use std::{collections::BTreeMap, env, process::ExitCode, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, env, path::PathBuf, process::ExitCode, str::FromStr, sync::Arc, time::Duration,
+};
 
 use clap::Parser;
 use futures_util::future::{join_all, try_join_all};
 use http::Uri;
 use proto::chat::v1::{LeaveRequest, client_frame::Body as Ask};
-use runtime::{Tasks, asked_to_stop, settings};
+use runtime::{
+    Tasks, asked_to_stop,
+    settings::{self, Together},
+    tls::{ClientConfig, ClientFiles, Files as _, PemFile},
+};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout_at},
@@ -76,9 +82,27 @@ struct Settings {
     #[arg(long, default_value = "10s", value_parser = settings::duration)]
     timeout: Duration,
 
+    /// A PEM file of the certificate authorities that gateways' certificates may come from, for a chat with its own.
+    /// Without it, those that the system trusts.
+    #[arg(long)]
+    ca: Option<PathBuf>,
+
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
+}
+
+impl Settings {
+    fn trust(&self) -> ClientFiles {
+        let ca = self.ca.clone().map(|path| PemFile { setting: "--ca", path });
+        ClientFiles { ca, identity: None, protocols: &[] }
+    }
+}
+
+impl Together for Settings {
+    fn conflicts(&self) -> Vec<String> {
+        self.trust().load().err().map(|unusable| unusable.to_string()).into_iter().collect()
+    }
 }
 
 /// The WebSocket of a gateway.
@@ -108,8 +132,6 @@ pub(crate) fn is_asked_for() -> bool {
 /// Verifies as the words after `verify` say.
 pub(crate) fn main() -> ExitCode {
     let settings: Settings = settings::parse_words(env::args_os().skip(1));
-    // The only provider that is built in; rustls asks for it to be said.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(verify(settings)),
         Err(error) => unreachable(&error.to_string()),
@@ -121,8 +143,12 @@ async fn verify(settings: Settings) -> ExitCode {
     let tasks = Tasks::default();
     let asked = asked_to_stop();
     let json = settings.json;
+    let trust = match settings.trust().load() {
+        Ok(trust) => Arc::new(trust),
+        Err(unusable) => return unreachable(&unusable.to_string()),
+    };
     let seen = tokio::select! {
-        seen = Run::new(settings, tasks.clone()).go() => Some(seen),
+        seen = Run::new(settings, trust, tasks.clone()).go() => Some(seen),
         () = asked => None,
     };
     let took = began.elapsed();
@@ -153,6 +179,7 @@ fn unreachable(why: &str) -> ExitCode {
 /// One verification.
 struct Run {
     settings: Settings,
+    trust: Arc<ClientConfig>,
     tasks: Tasks,
     /// Unlike any other run's, so that others may be in the rooms.
     name: String,
@@ -160,10 +187,10 @@ struct Run {
 }
 
 impl Run {
-    fn new(settings: Settings, tasks: Tasks) -> Self {
+    fn new(settings: Settings, trust: Arc<ClientConfig>, tasks: Tasks) -> Self {
         let rooms = (1..=settings.rooms).map(|n| format!("verify-{n}")).collect();
         let name = format!("{:016x}", rand::random::<u64>());
-        Self { settings, tasks, name, history: History { rooms, ..History::default() } }
+        Self { settings, trust, tasks, name, history: History { rooms, ..History::default() } }
     }
 
     /// Plays it to its end, whatever is lost on the way; or says why it cannot begin.
@@ -235,7 +262,7 @@ impl Run {
         record: Arc<watch::Sender<Record>>,
     ) -> Result<Session, String> {
         let Gateway(uri) = &self.settings.urls[which % self.settings.urls.len()];
-        let session = Session::open(uri, token, record, self.settings.timeout, &self.tasks)
+        let session = Session::open(uri, &self.trust, token, record, self.settings.timeout, &self.tasks)
             .await
             .map_err(|why| format!("no session at {uri}: {why}"))?;
         for room in &self.history.rooms {

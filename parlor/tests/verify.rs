@@ -6,7 +6,7 @@ use std::process::{Output, Stdio};
 use futures_util::{SinkExt as _, StreamExt as _};
 use proto::chat::v1::server_frame::Body as Heard;
 use serde_json::Value;
-use testkit::{Browser, Program, free_port};
+use testkit::{Authority, Browser, Program, free_port};
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},
@@ -40,6 +40,40 @@ async fn it_is_told_to_programs_as_json_and_says_goodbye() {
     if browser.join("verify-1", None).await.member_count > 2 {
         members(&mut browser, 2).await;
     }
+}
+
+#[tokio::test]
+async fn a_chat_with_a_certificate_is_checked_by_whoever_trusts_its_authority() {
+    let authority = Authority::of("localhost");
+    let (cert, key) = authority.issue();
+    let ca = authority.file().display().to_string();
+    let (port, listen) = (free_port(), "127.0.0.1:0");
+    let door = format!("127.0.0.1:{port}");
+    let flags = [
+        ["--gateway-listen", &door],
+        ["--gateway-admin-listen", listen],
+        ["--room-service-listen", listen],
+        ["--room-service-admin-listen", listen],
+        ["--gateway-tls-cert", &cert],
+        ["--gateway-tls-key", &key],
+        // That gateways from elsewhere need a certificate is nothing to the one inside.
+        ["--room-service-tls-cert", &cert],
+        ["--room-service-tls-key", &key],
+        ["--room-service-client-ca", &ca],
+    ];
+    let _parlor = Program::start(env!("CARGO_BIN_EXE_parlor"), flags.as_flattened());
+    let address = format!("localhost:{port}");
+    Browser::connect_tls(&address, &authority).await.close().await;
+
+    let url = format!("https://{address}");
+    let output = verify(&["--ca", &ca, "--rooms", "1", &url]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let output = verify(&["--timeout", "1s", "--rooms", "1", &url]).await;
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    let words = "its certificate comes from an authority that is not trusted here";
+    assert!(text(&output).contains(words), "{}", text(&output));
+    let output = verify(&["--ca", "/nonexistent.pem", &url]).await;
+    assert_eq!(output.status.code(), Some(64), "{}", text(&output));
 }
 
 #[tokio::test]

@@ -7,13 +7,16 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::Parser;
 use runtime::{
-    settings::duration,
+    settings::{Together, duration},
     telemetry::{LogFilter, LogFormat},
 };
 
 pub(crate) use self::sign_in::KeySource;
 pub use self::sign_in::{Algorithms, Audience, Auth, KeyFile, SignIn, Terms};
-use crate::store::{Ack, RedisStore};
+use crate::{
+    store::{Ack, RedisStore},
+    tls::TlsSettings,
+};
 
 /// Parlor's room service: decides who may join, what may be said and what everyone hears, and owns Redis.
 #[derive(Clone, Debug, Parser)]
@@ -23,6 +26,10 @@ pub struct Settings {
     /// not for strangers.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_LISTEN", default_value = "127.0.0.1:50051")]
     pub listen: SocketAddr,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc here would become that of the whole command")]
+    pub tls: TlsSettings,
 
     /// Where /livez, /readyz and /metrics answer (HTTP): an address and a port, apart from what users reach.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_ADMIN_LISTEN", default_value = "127.0.0.1:9465")]
@@ -182,6 +189,14 @@ pub struct Settings {
     /// How log lines look: text for a person, json for a collector.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+}
+
+impl Together for Settings {
+    fn conflicts(&self) -> Vec<String> {
+        let mut conflicts = self.tls.conflicts();
+        conflicts.extend(self.sign_in.check().err().into_iter().flatten());
+        conflicts
+    }
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -22,6 +22,7 @@ mod roster;
 mod session;
 mod sign_ins;
 pub mod store;
+pub mod tls;
 
 use std::{
     io,
@@ -37,11 +38,17 @@ use proto::{
     admin::v1::admin_service_server::AdminServiceServer, chat::v1::chat_service_server::ChatServiceServer,
     edge::v1::edge_service_server::EdgeServiceServer,
 };
-use runtime::{Fatal, Health, Tasks};
+use runtime::{
+    Fatal, Health, Tasks,
+    door::{PlainDoor, Threshold, TlsDoor},
+    tls::Renewed,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
     sync::Semaphore,
 };
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     server::NamedService as _,
     transport::{Server, server::Connected},
@@ -51,7 +58,11 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use self::{
     config::Settings,
     delivery::Delivery,
-    door::{admin::AdminDoor, chat::ChatDoor, edge::EdgeDoor},
+    door::{
+        admin::AdminDoor,
+        chat::ChatDoor,
+        edge::{EdgeDoor, Gateways},
+    },
     identity::Identities,
     ids::{EdgeId, draw},
     kept_out::KeptOut,
@@ -207,11 +218,42 @@ async fn shared_secret(store: &dyn Store, doors: &Tasks) -> Option<String> {
     }
 }
 
-/// Serves the doors, gRPC health and reflection on what `incoming` brings, until the doors stop and the streams have
-/// moved or [`Settings::drain`] is over.
-pub async fn serve<Incoming, Connection>(
+/// Serves both doors, gRPC health and reflection on `listener`, by TLS if the settings say so, until the doors stop and
+/// the streams have moved or [`Settings::drain`] is over.
+pub async fn serve(service: Arc<Service>, listener: TcpListener, health: Health) -> Result<(), Fatal> {
+    let (settings, doors) = (service.settings.tls.clone(), service.doors.clone());
+    let threshold = Threshold::new(settings.max_handshakes.get(), settings.handshake_timeout);
+    let gateways = if settings.vouches() { Gateways::ByCertificate } else { Gateways::Trusted };
+    match settings.server().map_err(Fatal::new)? {
+        None => {
+            let incoming = runtime::door::incoming(listener, PlainDoor::new(threshold), &doors);
+            serve_on(service, ReceiverStream::new(incoming), gateways, health).await
+        }
+        Some(files) => {
+            let config = Renewed::follow(files, settings.tls_reload, &doors).map_err(Fatal::new)?;
+            let incoming = runtime::door::incoming(listener, TlsDoor::new(config, threshold), &doors);
+            serve_on(service, ReceiverStream::new(incoming), gateways, health).await
+        }
+    }
+}
+
+/// The same for a gateway in this process, which needs no certificate.
+pub async fn serve_in_process<Incoming, Connection>(
     service: Arc<Service>,
     incoming: Incoming,
+    health: Health,
+) -> Result<(), Fatal>
+where
+    Incoming: Stream<Item = io::Result<Connection>> + Send,
+    Connection: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    serve_on(service, incoming, Gateways::Trusted, health).await
+}
+
+async fn serve_on<Incoming, Connection>(
+    service: Arc<Service>,
+    incoming: Incoming,
+    gateways: Gateways,
     health: Health,
 ) -> Result<(), Fatal>
 where
@@ -227,7 +269,7 @@ where
     let chat = ChatServiceServer::new(ChatDoor::new(service.clone()))
         .max_decoding_message_size(MAX_FRAME_BYTES)
         .max_encoding_message_size(MAX_SENT_BYTES);
-    let edge = EdgeServiceServer::new(EdgeDoor::new(service.clone()))
+    let edge = EdgeServiceServer::new(EdgeDoor::new(service.clone(), gateways))
         .max_decoding_message_size(MAX_FRAME_BYTES)
         .max_encoding_message_size(MAX_SENT_BYTES);
     let admin =

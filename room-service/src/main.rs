@@ -4,14 +4,12 @@ use std::{process::ExitCode, time::Duration};
 
 use room_service::{Service, config::Settings, http::OperatorsDoor, open_store, serve};
 use runtime::{Fatal, Health, Tasks, admin, asked_to_stop, bind, settings, telemetry};
-use tonic::transport::server::TcpIncoming;
 
 /// How long what does not serve anybody may take to end.
 const GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let settings: Settings = settings::parse();
-    settings::agreed(settings.sign_in.check());
     runtime::run("room-service", run(settings))
 }
 
@@ -34,8 +32,7 @@ async fn run(settings: Settings) -> Result<(), Fatal> {
     tracing::info!(address = %settings.listen, redis = settings.redis_url.is_some(), "the room service starts");
     if let Some(service) = Service::start(settings, store, feed, &health, &doors, &tasks).await {
         operators.open(service.clone());
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        serve(service, incoming, health).await?;
+        serve(service, listener, health).await?;
     }
     tasks.finish(GRACE).await;
     tracing::info!("the room service ends");

@@ -4,10 +4,12 @@
 //! Nothing here knows what a room is.
 
 pub mod admin;
+pub mod door;
 mod health;
 pub mod settings;
 mod tasks;
 pub mod telemetry;
+pub mod tls;
 
 use std::{fmt, net::SocketAddr, process::ExitCode};
 

@@ -19,25 +19,28 @@ use clap::{
 /// `EX_USAGE` of sysexits(3): the program was asked in words that it does not understand.
 const EXIT_USAGE: i32 = 64;
 
+/// What settings say together, beyond what each says by itself.
+pub trait Together {
+    /// One line for each reason why they do not do together, which names a setting. None by default.
+    fn conflicts(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
 /// This process's settings. Prints and exits for `--help` and `--version`; one line for each bad setting and
 /// exit code 64 otherwise.
-pub fn parse<Settings: Parser>() -> Settings {
+pub fn parse<Settings: Parser + Together>() -> Settings {
     parse_from(env::args_os()).unwrap_or_else(|refusal| refusal.exit())
 }
 
 /// The same from `words`, of which the first is the name of what they are for.
-pub fn parse_words<Settings: Parser>(words: impl IntoIterator<Item = OsString>) -> Settings {
+pub fn parse_words<Settings: Parser + Together>(words: impl IntoIterator<Item = OsString>) -> Settings {
     parse_from(words).unwrap_or_else(|refusal| refusal.exit())
-}
-
-/// What settings that were read come to together. If they do not go together, one line for each fault and exit code 64.
-pub fn agreed<Whole>(whole: Result<Whole, Vec<String>>) -> Whole {
-    whole.unwrap_or_else(|faults| Refusal::Bad(faults).exit())
 }
 
 /// Settings for two programs in the one called `name`: each flag of the first bears the first prefix, each of the
 /// second the second (`--gateway-listen`, `--room-service-listen`). Environment variables are the same as alone.
-pub fn parse_both<First: Parser, Second: Parser>(
+pub fn parse_both<First: Parser + Together, Second: Parser + Together>(
     name: &'static str,
     version: &'static str,
     about: &'static str,
@@ -62,9 +65,13 @@ pub fn parse_both<First: Parser, Second: Parser>(
         });
         std::iter::once(OsString::from(prefix)).chain(given).collect()
     };
-    let first = parse_from(share(first_prefix)).unwrap_or_else(|refusal| refusal.exit());
-    let second = parse_from(share(second_prefix)).unwrap_or_else(|refusal| refusal.exit());
-    (first, second)
+    match (parse_from(share(first_prefix)), parse_from(share(second_prefix))) {
+        (Ok(first), Ok(second)) => (first, second),
+        (Err(Refusal::Bad(first)), Err(Refusal::Bad(second))) => {
+            Refusal::Bad([first, second].concat()).exit()
+        }
+        (Err(refusal), _) | (_, Err(refusal)) => refusal.exit(),
+    }
 }
 
 /// Reads a duration such as `5s`, `250ms` or `2m`, of at least a millisecond.
@@ -123,9 +130,14 @@ impl Refusal {
     }
 }
 
-fn parse_from<Settings: Parser>(args: impl IntoIterator<Item = OsString>) -> Result<Settings, Refusal> {
+fn parse_from<Settings: Parser + Together>(
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<Settings, Refusal> {
     let matches = collect(&Settings::command(), &args.into_iter().collect::<Vec<_>>())?;
-    Settings::from_arg_matches(&matches).map_err(|error| Refusal::Bad(vec![first_line(&error)]))
+    let settings =
+        Settings::from_arg_matches(&matches).map_err(|error| Refusal::Bad(vec![first_line(&error)]))?;
+    let conflicts = settings.conflicts();
+    if conflicts.is_empty() { Ok(settings) } else { Err(Refusal::Bad(conflicts)) }
 }
 
 /// Parses, and when a value is bad, accepts anything for that setting and parses on, until the rest is known too.
@@ -209,6 +221,13 @@ mod tests {
         steep: Duration,
     }
 
+    impl Together for Tea {
+        fn conflicts(&self) -> Vec<String> {
+            let cold = self.cups > 9 && self.steep > Duration::from_mins(5);
+            if cold { vec!["TEST_TEA_CUPS: so many are cold by then".to_owned()] } else { Vec::new() }
+        }
+    }
+
     fn parse(args: &[&str]) -> Result<Tea, Refusal> {
         parse_from(std::iter::once("tea").chain(args.iter().copied()).map(OsString::from))
     }
@@ -244,6 +263,13 @@ mod tests {
         ] {
             assert!(bad.parse::<Origins>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn settings_that_do_not_do_together_are_refused_like_bad_ones() {
+        assert!(parse(&["--cups", "10"]).is_ok());
+        let Err(Refusal::Bad(lines)) = parse(&["--cups", "10", "--steep", "6m"]) else { panic!("refused") };
+        assert_eq!(lines, ["TEST_TEA_CUPS: so many are cold by then"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use proto::chat::v1::{
 };
 
 use crate::{
-    PATIENCE,
+    Authority, PATIENCE,
     door::{Door, Line},
     eventually,
 };
@@ -27,6 +27,12 @@ impl Browser {
     pub async fn connect(door: impl Into<Door>) -> Self {
         let door = door.into();
         let line = eventually("somebody is let in", async || Line::open(&door).await).await;
+        Self { line, last_id: 0, events: VecDeque::new() }
+    }
+
+    /// Connects by TLS to a gateway with a certificate of `authority`, as soon as it takes sessions.
+    pub async fn connect_tls(address: &str, authority: &Authority) -> Self {
+        let line = eventually("somebody is let in", async || Line::open_tls(address, authority).await).await;
         Self { line, last_id: 0, events: VecDeque::new() }
     }
 

@@ -8,12 +8,12 @@ use proto::chat::v1::{ClientFrame, ServerFrame, chat_service_client::ChatService
 use tokio::{net::TcpStream, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
+    Connector, MaybeTlsStream, WebSocketStream, connect_async, connect_async_tls_with_config,
     tungstenite::{self, client::IntoClientRequest as _},
 };
 use tonic::{Streaming, transport::Channel};
 
-use crate::PATIENCE;
+use crate::{Authority, PATIENCE};
 
 /// In which words a door is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +78,13 @@ impl Line {
                 Self::Grpc { say, heard: call.ok()?.into_inner() }
             }
         })
+    }
+
+    /// By TLS to a gateway with a certificate of `authority`, for JSON.
+    pub(crate) async fn open_tls(address: &str, authority: &Authority) -> Option<Self> {
+        let (url, connector) = (format!("wss://{address}/ws"), Connector::Rustls(authority.client()));
+        let opened = connect_async_tls_with_config(url, None, true, Some(connector)).await.ok()?;
+        Some(Self::Json(opened.0))
     }
 
     pub(crate) async fn say(&mut self, frame: ClientFrame) {

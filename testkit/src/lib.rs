@@ -1,6 +1,7 @@
 //! What Parlor's tests talk through. It knows the protocol, not the services.
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 
+mod authority;
 mod browser;
 mod door;
 pub mod http;
@@ -13,12 +14,13 @@ mod redis_sentinel;
 
 use std::{collections::BTreeSet, net::TcpListener, sync::Mutex, time::Duration};
 
+pub use authority::Authority;
 pub use browser::Browser;
 pub use door::{Door, Speech};
 pub use program::{Program, http_ask, http_get};
 pub use provider::{Answer, KeyServer, SigningKey, in_seconds, jwks};
 pub use proxy::Proxy;
-pub use redis::{Authority, RedisServer};
+pub use redis::RedisServer;
 pub use redis_cluster::RedisCluster;
 pub use redis_sentinel::RedisSentinels;
 use tokio::time::{Instant, sleep};

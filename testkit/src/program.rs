@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use tempfile::NamedTempFile;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -15,14 +16,26 @@ use crate::PATIENCE;
 #[derive(Debug)]
 pub struct Program {
     process: Child,
+    log: NamedTempFile,
 }
 
 impl Program {
     /// Starts the program at `path` with these flags and no environment.
     pub fn start(path: &str, flags: &[&str]) -> Self {
         let mut command = Command::new(path);
-        command.args(flags).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Self { process: command.kill_on_drop(true).spawn().unwrap() }
+        let log = NamedTempFile::new().unwrap();
+        command
+            .args(flags)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.reopen().unwrap());
+        Self { process: command.kill_on_drop(true).spawn().unwrap(), log }
+    }
+
+    /// What it has written to its log so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log.path()).unwrap()
     }
 
     /// Its process, as long as it runs.

@@ -1,13 +1,7 @@
 //! A private Redis of one test.
 
-use std::{
-    fmt::Write as _,
-    path::{Path, PathBuf},
-    process::Stdio,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::{fmt::Write as _, path::Path, process::Stdio};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -15,7 +9,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::{eventually, free_port};
+use crate::{Authority, eventually, free_port};
 
 /// How often a server is started that ends at once.
 const TRIES: usize = 5;
@@ -190,53 +184,6 @@ impl RedisServer {
             self.try_ask(&["PING"]).await.filter(|answer| answer.starts_with("+PONG"))
         })
         .await;
-    }
-}
-
-/// Issues certificates; trusted by whoever is given its file, which ends with it.
-#[derive(Debug)]
-pub struct Authority {
-    names: Vec<String>,
-    issued: AtomicUsize,
-    folder: TempDir,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    /// A new one, unknown to everyone. It issues certificates for `name`.
-    pub fn of(name: &str) -> Self {
-        let (folder, key) = (TempDir::new().unwrap(), KeyPair::generate().unwrap());
-        let mut params = CertificateParams::default();
-        // Authorities are told apart by their names.
-        params.distinguished_name.push(DnType::CommonName, folder.path().display().to_string());
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).unwrap();
-        std::fs::write(folder.path().join("authority.pem"), certificate.pem()).unwrap();
-        Self {
-            names: vec![name.to_owned()],
-            issued: AtomicUsize::new(0),
-            folder,
-            issuer: Issuer::new(params, key),
-        }
-    }
-
-    /// Its own certificate, as PEM.
-    pub fn file(&self) -> PathBuf {
-        self.folder.path().join("authority.pem")
-    }
-
-    /// A certificate and its key: the names of their files, which nobody else reads.
-    pub(crate) fn issue(&self) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(self.names.clone()).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let n = self.issued.fetch_add(1, Ordering::Relaxed);
-        let keep = |kind: &str, pem: String| {
-            let file = self.folder.path().join(format!("{n}.{kind}"));
-            std::fs::write(&file, pem).unwrap();
-            file.display().to_string()
-        };
-        (keep("pem", certificate.pem()), keep("key", key.serialize_pem()))
     }
 }
 

@@ -11,6 +11,7 @@ mod operators;
 mod readiness;
 mod sign_in;
 mod talk;
+mod tls;
 mod world;
 
 /// Each story becomes two tests: in one process, and across two gateways, two room services and Redis.

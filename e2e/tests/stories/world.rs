@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use gateway::{Gateway, Upstream};
-use room_service::{Service, open_store, serve};
+use room_service::{Service, open_store, serve, serve_in_process};
 use runtime::{Health, Tasks};
 use testkit::{Door, Proxy, RedisServer, Speech, eventually, free_port};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::TcpIncoming;
 
 /// Longer than any part takes to stop.
 const GRACE: Duration = Duration::from_secs(20);
@@ -69,10 +68,10 @@ impl World {
         let (in_process, over_tcp) = (service.clone(), service);
         let (links_health, bots_health) = (health.clone(), health.clone());
         back.spawn("links", async move {
-            serve(in_process, ReceiverStream::new(links), links_health).await.unwrap();
+            serve_in_process(in_process, ReceiverStream::new(links), links_health).await.unwrap();
         });
         back.spawn("bots", async move {
-            serve(over_tcp, TcpIncoming::from(bots), bots_health).await.unwrap();
+            serve(over_tcp, bots, bots_health).await.unwrap();
         });
         let upstream = Upstream::in_process(move || {
             let (near, far) = tokio::io::duplex(256 << 10);
@@ -186,7 +185,7 @@ impl World {
         let service = Service::start(settings, store, feed, &health, &doors, &tasks).await.unwrap();
         let serving_health = health.clone();
         tasks.spawn("room service", async move {
-            serve(service, TcpIncoming::from(listener), serving_health).await.unwrap();
+            serve(service, listener, serving_health).await.unwrap();
         });
         Part { address, health, doors, tasks }
     }
@@ -270,7 +269,7 @@ pub(crate) async fn start_gateway(flags: &[&str], upstream: Option<Upstream>, ta
     address
 }
 
-fn room_service_settings(redis_url: Option<String>) -> room_service::config::Settings {
+pub(crate) fn room_service_settings(redis_url: Option<String>) -> room_service::config::Settings {
     let mut settings = room_service::config::Settings::parse_from([
         "room-service",
         "--leave-grace",

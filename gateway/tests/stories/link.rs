@@ -205,7 +205,9 @@ async fn a_gateway_is_not_ready_before_something_was_delivered_and_trouble_outli
     world.until(Err(trouble)).await;
     world.unreachable(true);
     drop(link);
-    world.until(Err(&format!("{trouble}; link: no room service has answered for 1s"))).await;
+    world
+        .until(Err(&format!("{trouble}; link: no room service has answered for 1s (connection refused)")))
+        .await;
     world.unreachable(false);
     world.link().await;
 }

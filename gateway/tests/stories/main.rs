@@ -13,6 +13,7 @@ mod link;
 mod process;
 mod slow;
 mod socketio;
+mod tls;
 mod upgrades;
 mod web;
 mod world;

@@ -8,14 +8,17 @@ use proto::chat::v1::{
     ClientFrame, HelloRequest, JoinRequest, SendRequest, ServerFrame, Welcome, client_frame::Body as Ask,
     server_frame::Body as Reply,
 };
-use runtime::Tasks;
+use runtime::{
+    Tasks,
+    tls::{self, ClientConfig},
+};
 use tokio::{
     net::TcpStream,
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
+    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
     tungstenite::{
         self,
         protocol::{CloseFrame, frame::coding::CloseCode},
@@ -47,20 +50,22 @@ pub(super) struct Session {
 
 impl Session {
     /// Connects to the gateway at `uri` and says hello: with a token as its member, else as a new guest. What it
-    /// hears goes into `record`.
+    /// hears goes into `record`. By TLS, the gateway's certificate has to be one that `trust` accepts.
     pub(super) async fn open(
         uri: &Uri,
+        trust: &Arc<ClientConfig>,
         token: &str,
         record: Arc<watch::Sender<Record>>,
         patience: Duration,
         tasks: &Tasks,
     ) -> Result<Self, String> {
-        let connected =
-            timeout(patience, connect_async(uri.clone())).await.map_err(|_| "no answer in time")?;
+        let connector = Some(Connector::Rustls(trust.clone()));
+        let connecting = connect_async_tls_with_config(uri.clone(), None, true, connector);
+        let connected = timeout(patience, connecting).await.map_err(|_| "no answer in time")?;
         let (socket, _) = connected.map_err(|error| match error {
             // Its own words are only the number.
             tungstenite::Error::Http(response) => format!("HTTP {}", response.status()),
-            error => error.to_string(),
+            error => tls::words(&error).map_or_else(|| error.to_string(), str::to_owned),
         })?;
         let (asks, asked) = mpsc::channel(WAITING_ASKS);
         let lost = CancellationToken::new();

@@ -48,12 +48,22 @@ const CLOSE_NOT_WELCOME: u32 = 4501;
 /// Serves `edge.v1.EdgeService`.
 pub struct EdgeDoor {
     service: Arc<Service>,
+    gateways: Gateways,
+}
+
+/// Who may open a Link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gateways {
+    /// Whoever comes this far.
+    Trusted,
+    /// Who shows a certificate in the TLS handshake, which has checked it.
+    ByCertificate,
 }
 
 impl EdgeDoor {
-    /// The door of `service`.
-    pub fn new(service: Arc<Service>) -> Self {
-        Self { service }
+    /// The door of `service` for these `gateways`.
+    pub fn new(service: Arc<Service>, gateways: Gateways) -> Self {
+        Self { service, gateways }
     }
 }
 
@@ -65,6 +75,12 @@ impl EdgeService for EdgeDoor {
         &self,
         request: Request<Streaming<LinkRequest>>,
     ) -> Result<Response<Self::LinkStream>, Status> {
+        let certified = request.peer_certs().is_some_and(|chain| !chain.is_empty());
+        if self.gateways == Gateways::ByCertificate && !certified {
+            return Err(Status::unauthenticated(
+                "a Link needs a client certificate here, which PARLOR_GATEWAY_CLIENT_CERT gives",
+            ));
+        }
         self.service.refuse_if_draining()?;
         let inbound = request.into_inner();
         let (outflow, stream) = Outflow::new(MAX_WAITING_FRAMES, self.service.settings.link_queue_bytes);
