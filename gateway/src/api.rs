@@ -180,11 +180,11 @@ struct NewMessage {
 struct OlderThan {
     /// Exclusive: the seq of the oldest message that is known. 0: from the newest on.
     #[serde(default)]
-    #[param(maximum = 4_294_967_295_u32)]
+    #[param(format = Int64, maximum = 4_294_967_295_u32)]
     before: u32,
     /// How many. 0: as many as a join gives. More than 200: 200.
     #[serde(default)]
-    #[param(maximum = 4_294_967_295_u32)]
+    #[param(format = Int64, maximum = 4_294_967_295_u32)]
     limit: u32,
 }
 
@@ -197,7 +197,7 @@ struct LaterThan {
     after: String,
     /// How many. 0 or more than 200: 200.
     #[serde(default)]
-    #[param(maximum = 4_294_967_295_u32)]
+    #[param(format = Int64, maximum = 4_294_967_295_u32)]
     limit: u32,
 }
 
@@ -232,8 +232,7 @@ async fn make_token(
     operation_id = "sendMessage",
     params(
         InRoom,
-        ("Idempotency-Key" = Option<String>, Header, description = "The `client_id` of a body that has none.",
-            pattern = "^[!-~]{1,64}$"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The `client_id` of a body that has none."),
     ),
     request_body = NewMessage,
     security(("token" = [])),
