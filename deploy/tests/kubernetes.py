@@ -205,12 +205,15 @@ def ways_in_are_patient_and_trusted(objects):
     ways = list(of_kind(objects, "Ingress").values()) + list(of_kind(objects, "HTTPRoute").values())
     hops = int(environment(gateway)["PARLOR_GATEWAY_TRUSTED_HOPS"])
     assert (hops > 0) == bool(ways), "behind a proxy that is not trusted, all browsers share one address' limits"
+    assert len(of_kind(objects, "Ingress")) in (0, 2)
     for way in ways:
         if way["kind"] == "Ingress":
             told = way["metadata"]["annotations"]
             for direction in ("read", "send"):
                 assert int(told[f"nginx.ingress.kubernetes.io/proxy-{direction}-timeout"]) >= 2 * SILENCE
             (path,) = way["spec"]["rules"][0]["http"]["paths"]
+            # A connection by polling is many requests, and one gateway has it.
+            assert ("nginx.ingress.kubernetes.io/affinity" in told) == (path["path"] == "/socket.io/")
             service, port = path["backend"]["service"]["name"], path["backend"]["service"]["port"]["name"]
             assert port in {each["name"] for each in of_kind(objects, "Service")[service]["spec"]["ports"]}
         else:

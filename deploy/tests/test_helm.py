@@ -13,19 +13,31 @@ from parlor import DEPLOY, version
 VALUES = sorted((k8s.CHART / "ci").glob("*-values.yaml"))
 
 
-def without_helms_labels(item: dict) -> dict:
+def comparable(item: dict) -> dict:
+    """Without Helm's own labels, and without the order of variables, which a patch of kustomize changes."""
     item = json.loads(json.dumps(item))
+    if item["kind"] == "Deployment":
+        k8s.container(item)["env"].sort(key=lambda each: each["name"])
     for label in ("app.kubernetes.io/managed-by", "helm.sh/chart"):
-        item["metadata"]["labels"].pop(label, None)
+        item["metadata"].get("labels", {}).pop(label, None)
     return item
 
 
 def by_name(objects: list[dict]) -> dict[tuple[str, str], dict]:
-    return {(item["kind"], item["metadata"]["name"]): without_helms_labels(item) for item in objects}
+    return {(item["kind"], item["metadata"]["name"]): comparable(item) for item in objects}
 
 
 def test_helm_and_kustomize_agree():
     assert by_name(k8s.helm()) == by_name(k8s.kustomize(DEPLOY / "k8s" / "base"))
+
+
+def test_they_agree_about_the_way_in_too():
+    prod = by_name(k8s.kustomize(DEPLOY / "k8s" / "overlays" / "prod"))
+    del prod["Namespace", "parlor"]
+    for item in prod.values():
+        assert item["metadata"].pop("namespace") == "parlor"
+    values = {"ingress": {"enabled": True}, "serviceMonitor": {"enabled": True}, "redis": {"cidrs": ["10.0.0.0/16"]}}
+    assert by_name(k8s.helm(values)) == prod
 
 
 @pytest.mark.parametrize("values", [None, *VALUES], ids=lambda file: file.stem if file else "defaults")
