@@ -41,6 +41,7 @@ pub async fn serve_with(
     tasks: Tasks,
     more: Option<More>,
 ) {
+    metrics::describe_gauge!("parlor_ready", "1 while /readyz answers 200, else 0.");
     let mut connections = JoinSet::new();
     let mut upkeep = tokio::time::interval(UPKEEP);
     loop {
@@ -95,6 +96,8 @@ fn answer(request: &Request<Incoming>, health: &Health, metrics: &PrometheusHand
     let (status, body) = if request.method() != Method::GET && request.method() != Method::HEAD {
         (StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned())
     } else if path == "/metrics" {
+        // Said when somebody asks, so that it is never older than the answer.
+        metrics::gauge!("parlor_ready").set(if health.check().is_ok() { 1.0 } else { 0.0 });
         (StatusCode::OK, metrics.render())
     } else {
         let unknown = || (StatusCode::NOT_FOUND, "here are /livez, /readyz and /metrics\n".to_owned());
@@ -109,4 +112,39 @@ fn respond(status: StatusCode, body: String) -> Response<Full<Bytes>> {
         .header(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
         .body(Full::from(body))
         .expect("a status and a static header make a response")
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn metrics_say_whether_the_process_is_ready() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let (health, tasks, metrics) = (Health::default(), Tasks::default(), recorder.handle());
+        let _guard = metrics::set_default_local_recorder(&recorder);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tasks.spawn("admin", serve(listener, health.clone(), metrics, tasks.clone()));
+
+        health.unready("redis", "it is away");
+        assert!(scrape(address).await.contains("\nparlor_ready 0\n"));
+        health.ready("redis");
+        assert!(scrape(address).await.contains("\nparlor_ready 1\n"));
+    }
+
+    async fn scrape(address: std::net::SocketAddr) -> String {
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        connection.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
 }
