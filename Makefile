@@ -53,6 +53,8 @@ guard-accept: ## Writes down what a message costs now
 	@tools/guard accept
 
 deploy-check: ## What deploy/ says, checked without a cluster; its tools go into target/deploy
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { apt-get update -qq \
+		&& apt-get install -y -qq python3-venv >/dev/null; } || { echo "apt-get install python3-venv"; exit 1; }
 	@echo "== deploy"; deploy/tests/tools target/deploy
 	@PYTHONDONTWRITEBYTECODE=1 target/deploy/venv/bin/python -m pytest -q -rs -p no:cacheprovider deploy/tests
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import kubernetes_validate
 from helm_python.chart import Chart
 
-from parlor import DEPLOY, PORTS, SILENCE, documents, seconds, settings, tool
+from parlor import DEPLOY, PORTS, SILENCE, documents, seconds, secrets, settings, tool
 
 #: The oldest with `preStop.sleep`, and the newest whose schema we have.
 VERSIONS = ("1.30", "1.33", "1.37")
@@ -62,7 +62,7 @@ def check(objects: list[dict]) -> None:
         ends_in_time(tier, deployment)
         is_probed(deployment)
         is_confined(deployment)
-        secrets_are_no_texts(deployment)
+        secrets_are_no_texts(tier, deployment)
     services_lead_somewhere(objects)
     one_pod_can_always_go(objects)
     scaling_has_a_target(objects)
@@ -124,11 +124,10 @@ def is_confined(deployment):
         assert selects(constraint["labelSelector"]["matchLabels"], labels)
 
 
-def secrets_are_no_texts(deployment):
+def secrets_are_no_texts(tier, deployment):
     for name, value in environment(deployment).items():
-        secret = name.endswith(("_REDIS_URL", "_SECRET"))
-        assert secret == isinstance(value, dict), name
-        if secret:
+        assert (name in secrets(tier)) == isinstance(value, dict), name
+        if isinstance(value, dict):
             assert set(value) == {"secretKeyRef"}, name
 
 

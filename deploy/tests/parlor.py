@@ -15,12 +15,22 @@ TOOLS = Path(__file__).parent
 PORTS = {"gateway": (3000, 9464), "room-service": (50051, 9465)}
 
 
+def source(program: str) -> str:
+    """Where the settings of `program` are declared: clap makes its `--help` from these lines."""
+    files = sorted((ROOT / program / "src").glob("config*/**/*.rs")) + [ROOT / program / "src" / "config.rs"]
+    return "\n".join(file.read_text() for file in files)
+
+
 def settings(program: str) -> set[str]:
-    """The environment variables of `program`: clap makes its `--help` from these lines."""
-    source = (ROOT / program / "src" / "config.rs").read_text()
-    names = set(re.findall(r'env = "(PARLOR_[A-Z_]+)"', source))
+    """The environment variables of `program`."""
+    names = set(re.findall(r'env = "(PARLOR_[A-Z_]+)"', source(program)))
     assert len(names) > 10, f"{program}: its settings are no longer where this looks"
     return names
+
+
+def secrets(program: str) -> set[str]:
+    """Those whose values `--help` does not show."""
+    return set(re.findall(r'env = "(PARLOR_[A-Z_]+)"[^\]]*hide_env_values = true', source(program)))
 
 
 def seconds(duration: str) -> float:
@@ -32,8 +42,7 @@ def seconds(duration: str) -> float:
 def default(setting: str) -> str:
     """The default of a setting, as a text."""
     program = "gateway" if setting.startswith("PARLOR_GATEWAY") else "room-service"
-    source = (ROOT / program / "src" / "config.rs").read_text()
-    found = re.search(rf'env = "{setting}", default_value(?:_t)? = "?([^",)]+)', source)
+    found = re.search(rf'env = "{setting}", default_value(?:_t)? = "?([^",)]+)', source(program))
     assert found, f"{setting} has no default here"
     return found.group(1).replace("_", "")
 

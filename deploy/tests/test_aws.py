@@ -11,7 +11,7 @@ import pytest
 from cfnlint.decode import cfn_yaml
 from moto import mock_aws
 
-from parlor import DEPLOY, PORTS, SILENCE, default, seconds, settings, version
+from parlor import DEPLOY, PORTS, SILENCE, default, seconds, secrets, settings, version
 
 STACK = DEPLOY / "aws" / "stack.yaml"
 #: What moto does not play. References to these become texts.
@@ -56,6 +56,7 @@ def test_containers_are_set_up(tier):
     prefix = "PARLOR_" + tier.upper().replace("-", "_")
     named = set(env) | {each["Name"] for each in container.get("Secrets", [])}
     assert named <= settings(tier), named - settings(tier)
+    assert not set(env) & secrets(tier), "a secret is no text"
     assert env[f"{prefix}_LISTEN"] == f"0.0.0.0:{port}"
     assert env[f"{prefix}_ADMIN_LISTEN"] == f"0.0.0.0:{admin}"
     assert [each["ContainerPort"] for each in container["PortMappings"]] == [port]

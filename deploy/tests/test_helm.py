@@ -8,7 +8,7 @@ from helm_python import chart as sdk
 from helm_python.errors import HelmError
 
 import kubernetes as k8s
-from parlor import DEPLOY, version
+from parlor import DEPLOY, secrets, version
 
 VALUES = sorted((k8s.CHART / "ci").glob("*-values.yaml"))
 
@@ -54,6 +54,7 @@ def test_every_value_in_ci_arrives():
     # Not 1e+06, which is how Helm writes it if it is let.
     assert room_service["PARLOR_ROOM_SERVICE_HISTORY_MAX"] == "1000000"
     assert room_service["PARLOR_ROOM_SERVICE_TOKEN_SECRET"]["secretKeyRef"]["name"] == "parlor-token"
+    assert room_service["PARLOR_ROOM_SERVICE_ADMIN_TOKEN"]["secretKeyRef"] == {"name": "operators", "key": "token"}
     assert k8s.container(tiers["gateway"])["image"] == "registry.example/team/parlor/gateway:0.1.0-rc.1"
     egress = k8s.of_kind(objects, "NetworkPolicy")["parlor-room-service"]["spec"]["egress"]
     assert egress == [{"to": [{"ipBlock": {"cidr": "10.1.0.0/24"}}], "ports": [{"port": 6380}, {"port": 26380}]}]
@@ -65,12 +66,23 @@ def test_every_value_in_ci_arrives():
     {"gateway": {"settings": {"heartbeat": "25s"}}},
     {"gateway": {"settings": {"LISTEN": "127.0.0.1:1"}}},
     {"roomService": {"settings": {"TOKEN_SECRET": "in the values"}}},
+    {"roomService": {"secrets": {"TOKEN_SECRET": "in the values"}}},
     {"redis": {"url": "http://redis"}},
     {"redis": {"ports": []}},
 ], ids=json.dumps)
 def test_the_schema_refuses_what_would_not_do(values):
     with pytest.raises(HelmError):
         k8s.helm(values)
+
+
+@pytest.mark.parametrize("tier, key", [("gateway", "gateway"), ("room-service", "roomService")])
+def test_the_schema_knows_the_secrets(tier, key):
+    values = json.loads((k8s.CHART / "values.schema.json").read_text())["properties"][key]["properties"]
+    prefix = "PARLOR_" + tier.upper().replace("-", "_") + "_"
+    all_of_them = {name.removeprefix(prefix) for name in secrets(tier)}
+    assert all_of_them <= set(values["settings"]["propertyNames"]["not"]["enum"])
+    by_reference = set(values["secrets"]["propertyNames"]["enum"]) if "secrets" in values else set()
+    assert by_reference == all_of_them - {"REDIS_URL"}
 
 
 def test_the_chart_is_of_this_version_and_lints():
