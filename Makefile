@@ -1,7 +1,7 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev check test guard guard-accept http-door deploy-check chaos bench web
+.PHONY: bots help run dev check test guard guard-accept http-door deploy-check chaos bench web
 
 help: ## Lists these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1	\2/' | expand -t 16
@@ -34,7 +34,17 @@ define need
 		|| { echo "$(1) is needed for the tests: apt-get install $(2)"; exit 1; }
 endef
 
-test: web ## All tests; installs redis-server, chromium and valgrind from Debian's packages if they are missing and it may
+# The bot in Python, and what it is tested with.
+bots-python := $(or $(CARGO_TARGET_DIR),target)/bots-python
+$(bots-python): bots/python/requirements.txt proto/chat/v1/chat.proto
+	@echo "== bots: packages"; python3 -m venv $@ && $@/bin/pip install --quiet -r bots/python/requirements.txt
+	@mkdir -p $@/gen && $@/bin/python -m grpc_tools.protoc -I proto --python_out=$@/gen --grpc_python_out=$@/gen \
+		chat/v1/chat.proto
+	@touch $@
+
+bots: $(bots-python) ## Sets up the bot in Python, for its test and to try it
+
+test: web bots ## All tests; installs redis-server, chromium and valgrind from Debian's packages if they are missing and it may
 	$(call need,redis-server,redis-server)
 	$(call need,chromium,chromium fonts-noto-core fonts-noto-color-emoji)
 	@echo "== rust"; cargo test --workspace --locked

@@ -212,7 +212,7 @@ impl Life {
             heard_at: Instant::now(),
         };
         loop {
-            let hello = HelloRequest { token: self.token.clone() };
+            let hello = HelloRequest { token: self.token.clone(), ..HelloRequest::default() };
             if let Reply::Welcome(welcome) = line.ask(Ask::Hello(hello)).await? {
                 self.token = welcome.token;
                 // The proto's own rule for a dead connection.

@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("testkit", &["proto"]),
     ("e2e", &[]),
     ("chaos", &["proto", "testkit"]),
+    ("ping-bot", &[]),
     ("bench", &["proto", "testkit"]),
     ("fuzz", &["gateway", "proto", "room-service"]),
 ];

@@ -215,7 +215,7 @@ async fn make_token(
     State(house): State<Arc<House>>,
     Anyone(asker): Anyone,
 ) -> Result<Json<Welcome>, Problem> {
-    let hello = HelloRequest { token: asker.token.clone() };
+    let hello = HelloRequest { token: asker.token.clone(), ..HelloRequest::default() };
     match ask(&house, asker, Ask::Hello(hello)).await? {
         Answer::Welcome(mut welcome) => {
             welcome.heartbeat_seconds = house.settings.heartbeat_seconds();

@@ -69,7 +69,7 @@ async fn a_token_signs_in_and_opens_its_rooms() {
         "no guests: {answer:?}"
     );
     let elsewhere = String::from_utf8(token(&own).stdout).unwrap().trim().to_owned();
-    let answer = alice.ask(Ask::Hello(HelloRequest { token: elsewhere })).await;
+    let answer = alice.ask(Ask::Hello(HelloRequest { token: elsewhere, ..HelloRequest::default() })).await;
     assert!(
         matches!(&answer, Heard::Error(error) if error.message.contains("issuer") || error.message.contains("iss")),
         "{answer:?}"

@@ -262,10 +262,14 @@ where
 {
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
     service.doors.spawn("grpc health", report_health(reporter, health.clone(), service.doors.clone()));
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|error| Fatal::new(format_args!("reflection: {error}")))?;
+    // Newer clients ask for the one, older ones for the other.
+    let describe = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+    };
+    let wrong = |error| Fatal::new(format_args!("reflection: {error}"));
+    let reflection = describe().build_v1().map_err(wrong)?;
+    let old_reflection = describe().build_v1alpha().map_err(wrong)?;
     let chat = ChatServiceServer::new(ChatDoor::new(service.clone()))
         .max_decoding_message_size(MAX_FRAME_BYTES)
         .max_encoding_message_size(MAX_SENT_BYTES);
@@ -288,6 +292,7 @@ where
         .layer(door::probe::ProbeLayer::new(health))
         .add_service(grpc_health)
         .add_service(reflection)
+        .add_service(old_reflection)
         .add_service(chat)
         .add_service(edge)
         .add_service(admin)

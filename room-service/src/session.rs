@@ -166,7 +166,7 @@ impl Session {
         // A welcome may be lost on its way, so a repeated hello gets it again.
         let who = match (token, &self.who) {
             (Some(token), None) => self.service.identify(&token).await?,
-            (None, None) => identities.guest(self.door.guests)?,
+            (None, None) => identities.guest(if hello.bot { "bot" } else { self.door.guests })?,
             (None, Some(who)) => who.clone(),
             (Some(token), Some(who)) => {
                 let again = self.service.identify(&token).await?;

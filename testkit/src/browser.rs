@@ -45,7 +45,10 @@ impl Browser {
 
     /// Says hello until it is welcome.
     pub async fn hello(&mut self, token: &str) -> Welcome {
-        match self.insist(Ask::Hello(HelloRequest { token: token.to_owned() })).await {
+        match self
+            .insist(Ask::Hello(HelloRequest { token: token.to_owned(), ..HelloRequest::default() }))
+            .await
+        {
             Heard::Welcome(welcome) => welcome,
             other => panic!("no welcome but {other:?}"),
         }

@@ -52,6 +52,11 @@ impl Program {
         assert!(Command::new("kill").arg(pid).status().await.unwrap().success());
     }
 
+    /// `kill -9`.
+    pub async fn kill(&mut self) {
+        self.process.kill().await.unwrap();
+    }
+
     /// Whether it has not ended.
     pub fn runs(&mut self) -> bool {
         self.process.try_wait().unwrap().is_none()

@@ -16,6 +16,7 @@ use crate::world::World;
 
 crate::stories! {
     a_bot_is_a_browser_without_a_screen
+    a_guest_that_says_so_is_a_bot_and_stays_one
     unary_calls_need_a_token_and_no_stream
     health_is_served
 }
@@ -47,6 +48,26 @@ async fn a_bot_is_a_browser_without_a_screen(world: World) {
         _ => None,
     })
     .await;
+    world.end().await;
+}
+
+async fn a_guest_that_says_so_is_a_bot_and_stays_one(world: World) {
+    let (mut ada, _) = Browser::guest(world.here()).await;
+    ada.join("lobby", None).await;
+    let mut bot = Browser::connect(world.there()).await;
+    let hello = HelloRequest { bot: true, ..HelloRequest::default() };
+    let Heard::Welcome(welcome) = bot.ask(Ask::Hello(hello)).await else { panic!("welcome") };
+    let member = welcome.member.unwrap();
+    assert_eq!(member.kind, "bot");
+    bot.join("lobby", None).await;
+    ada.find(|event| match event {
+        Heard::Presence(presence) => presence.joined.into_iter().find(|came| *came == member),
+        _ => None,
+    })
+    .await;
+    // The token says so from now on.
+    let mut back = Browser::connect(world.here()).await;
+    assert_eq!(back.hello(&welcome.token).await.member, Some(member));
     world.end().await;
 }
 

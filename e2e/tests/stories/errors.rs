@@ -34,7 +34,7 @@ async fn bad_input_gets_a_clear_error_and_the_session_goes_on(world: World) {
         (send("lobby", "c", " \n\u{200b}"), "text"),
         (send("lobby", "", "hi"), "client_id"),
         (send("lobby", "tab\there", "hi"), "client_id"),
-        (Ask::Hello(HelloRequest { token: another.token }), "hello"),
+        (Ask::Hello(HelloRequest { token: another.token, ..HelloRequest::default() }), "hello"),
     ] {
         let (code, words) = refused(ada.ask(ask).await);
         assert_eq!(code, "INVALID");
@@ -81,7 +81,7 @@ async fn nobody_speaks_before_hello_and_a_bad_token_is_refused(world: World) {
     let forged =
         Tokens::new("another secret altogether", Duration::from_hours(1)).sign(&Identity::guest("user"));
     for token in ["x", &forged] {
-        let hello = Ask::Hello(HelloRequest { token: token.to_owned() });
+        let hello = Ask::Hello(HelloRequest { token: token.to_owned(), ..HelloRequest::default() });
         assert_eq!(refused(nobody.ask(hello).await).0, "UNAUTHENTICATED");
     }
     nobody.hello("").await;

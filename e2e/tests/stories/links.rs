@@ -240,7 +240,7 @@ async fn a_bot_that_does_not_read_is_let_go_and_comes_back_for_what_it_missed() 
     while place.seq < FLOOD {
         let before = place.seq;
         let mut back = eventually("its place is free", async || Bot::try_connect(&world).await).await;
-        back.ask(Ask::Hello(HelloRequest { token: welcome.token.clone() })).await;
+        back.ask(Ask::Hello(HelloRequest { token: welcome.token.clone(), ..HelloRequest::default() })).await;
         let Heard::Joined(joined) = back.ask(join("lobby", Some(place.clone()))).await else {
             panic!("joined")
         };
@@ -270,7 +270,8 @@ async fn a_session_that_is_older_than_its_token_outlives_its_link() {
     let token = welcome.token;
     eventually("the token's time is over", async || {
         let mut other = Browser::connect(world.here()).await;
-        let answer = other.ask(Ask::Hello(HelloRequest { token: token.clone() })).await;
+        let answer =
+            other.ask(Ask::Hello(HelloRequest { token: token.clone(), ..HelloRequest::default() })).await;
         matches!(answer, Heard::Error(error) if error.code == "UNAUTHENTICATED").then_some(())
     })
     .await;

@@ -413,7 +413,7 @@ fn id(welcome: &Welcome) -> String {
 }
 
 fn hello(welcome: &Welcome) -> HelloRequest {
-    HelloRequest { token: welcome.token.clone() }
+    HelloRequest { token: welcome.token.clone(), ..HelloRequest::default() }
 }
 
 fn join(room: &str) -> Ask {

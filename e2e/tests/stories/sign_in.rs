@@ -85,7 +85,7 @@ async fn a_token_opens_what_it_says_for_every_verb_and_at_every_door(house: Hous
     all.hello(&house.token("bob", json!({}))).await;
     let (mut ada, mut bot) = (Browser::connect(house.world.there()).await, Bot::connect(&house.world).await);
     ada.hello(&token).await;
-    bot.ask(Ask::Hello(HelloRequest { token: token.clone() })).await;
+    bot.ask(Ask::Hello(HelloRequest { token: token.clone(), ..HelloRequest::default() })).await;
     for (room, may_read, may_write) in [
         ("lobby", true, true),
         ("ops.night", true, true),
@@ -192,7 +192,7 @@ async fn a_provider_changes_its_keys_and_goes_away_and_nobody_notices(house: Hou
     let by_new = new.sign(&claims("ada", json!({})));
     let mut ada = Browser::connect(house.world.here()).await;
     eventually("the new key is known", async || {
-        let hello = Ask::Hello(HelloRequest { token: by_new.clone() });
+        let hello = Ask::Hello(HelloRequest { token: by_new.clone(), ..HelloRequest::default() });
         matches!(ada.ask(hello).await, Heard::Welcome(_)).then_some(())
     })
     .await;
@@ -200,7 +200,10 @@ async fn a_provider_changes_its_keys_and_goes_away_and_nobody_notices(house: Hou
     let mut bob = Browser::connect(house.world.here()).await;
     // An unknown key has the provider asked, which fails.
     let unknown = SigningKey::ec("unknown").sign(&claims("bob", json!({})));
-    assert_eq!(code(&bob.ask(Ask::Hello(HelloRequest { token: unknown })).await), "UNAUTHENTICATED");
+    assert_eq!(
+        code(&bob.ask(Ask::Hello(HelloRequest { token: unknown, ..HelloRequest::default() })).await),
+        "UNAUTHENTICATED"
+    );
     bob.hello(&new.sign(&claims("bob", json!({})))).await;
     house.world.end().await;
 }
@@ -231,7 +234,10 @@ async fn what_a_client_says_about_itself_is_not_believed(house: House) {
     // A session's name is no secret, and opens nothing.
     let mut eve = Browser::connect(house.world.there()).await;
     for stolen in [welcome.session, member.id] {
-        assert_eq!(code(&eve.ask(Ask::Hello(HelloRequest { token: stolen })).await), "UNAUTHENTICATED");
+        assert_eq!(
+            code(&eve.ask(Ask::Hello(HelloRequest { token: stolen, ..HelloRequest::default() })).await),
+            "UNAUTHENTICATED"
+        );
     }
     house.world.end().await;
 }
@@ -247,7 +253,7 @@ async fn where_there_are_no_guests_nobody_comes_in_without_a_token() {
     assert!(error.message.contains("Sign in"), "{}", error.message);
     let guests =
         Tokens::new("a secret of the tests", Duration::from_hours(1)).sign(&Identity::guest("guest"));
-    let hello = Ask::Hello(HelloRequest { token: guests.clone() });
+    let hello = Ask::Hello(HelloRequest { token: guests.clone(), ..HelloRequest::default() });
     assert_eq!(code(&somebody.ask(hello).await), "UNAUTHENTICATED", "one who was here before");
     assert_eq!(call_everything(&house.world, "lobby", &guests).await, [Code::Unauthenticated; 3]);
     let mut bot = Bot::connect(&house.world).await;
@@ -328,7 +334,10 @@ impl House {
     }
 
     fn hello_for(&self, sub: &str, seconds: i64) -> Ask {
-        Ask::Hello(HelloRequest { token: self.token(sub, json!({ "exp": in_seconds(seconds) })) })
+        Ask::Hello(HelloRequest {
+            token: self.token(sub, json!({ "exp": in_seconds(seconds) })),
+            ..HelloRequest::default()
+        })
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) async fn hear_room(
     let since = headers.get(LAST_EVENT_ID).map(place_of).transpose()?;
     let place = entrance::enter(&house, &caller, &headers)?;
     let mut session = Session::new(&house, place, Encoding::Json);
-    ask(&mut session, HELLO, Ask::Hello(HelloRequest { token })).await?;
+    ask(&mut session, HELLO, Ask::Hello(HelloRequest { token, ..HelloRequest::default() })).await?;
     let joined = ask(&mut session, JOIN, Ask::Join(JoinRequest { room, since })).await?;
 
     // One chunk, so that what the client does not take waits in the outbox, within its bound.

@@ -71,7 +71,10 @@ impl Session {
         let lost = CancellationToken::new();
         tasks.spawn("session", serve(socket, asked, record.clone(), lost.clone()));
         let mut session = Self { welcome: Welcome::default(), record, asks, lost, patience };
-        match session.ask(Ask::Hello(HelloRequest { token: token.to_owned() })).await? {
+        match session
+            .ask(Ask::Hello(HelloRequest { token: token.to_owned(), ..HelloRequest::default() }))
+            .await?
+        {
             Reply::Welcome(welcome) => session.welcome = welcome,
             other => return Err(format!("no welcome: {}", words(&other))),
         }
