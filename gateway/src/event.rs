@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use proto::chat::v1::{Position, ServerFrame, server_frame::Body};
+use proto::chat::v1::{Position, Presence, ServerFrame, server_frame::Body};
 
 use crate::frame::Encoding;
 
@@ -43,11 +43,11 @@ impl Event {
         self.before.as_ref()
     }
 
-    /// Who went, by this event.
-    pub(crate) fn left(&self) -> &[String] {
+    /// Who came and who went, if it tells that.
+    pub(crate) fn presence(&self) -> Option<&Presence> {
         match &self.frame.body {
-            Some(Body::Presence(presence)) => &presence.left,
-            _ => &[],
+            Some(Body::Presence(presence)) => Some(presence),
+            _ => None,
         }
     }
 
@@ -63,7 +63,7 @@ impl Event {
 
 #[cfg(test)]
 mod tests {
-    use proto::chat::v1::{Message, Presence, Typing};
+    use proto::chat::v1::{Message, Typing};
 
     use super::*;
 

@@ -127,9 +127,13 @@ struct Behind {
 }
 
 impl Behind {
-    fn note_left(&mut self, gone: &[String]) {
-        if let Some(left) = &mut self.left {
-            left.extend(gone.iter().cloned());
+    fn note(&mut self, event: &Event) {
+        if let (Some(left), Some(presence)) = (&mut self.left, event.presence()) {
+            // A large room's roster does not name everyone, so who came back must not be among those who left.
+            for member in &presence.joined {
+                left.remove(&member.id);
+            }
+            left.extend(presence.left.iter().cloned());
             if left.len() > MAX_LEFT {
                 self.left = None;
             }
@@ -148,7 +152,7 @@ impl Outbox {
         let Some(bytes) = event.encoded(self.encoding) else { return Queued::Missed };
         let mut inner = self.lock();
         if let Some(behind) = inner.behind.get_mut(event.room()) {
-            behind.note_left(event.left());
+            behind.note(event);
             return Queued::Missed;
         }
         let cost = bytes.len() + ITEM_COST;
@@ -399,7 +403,7 @@ impl Inner {
     /// Notes that the session does not get `event`.
     fn miss(&mut self, event: &Event) {
         if let Some(before) = event.before() {
-            self.fall_behind(event.room(), before.clone()).note_left(event.left());
+            self.fall_behind(event.room(), before.clone()).note(event);
         }
     }
 
@@ -419,7 +423,7 @@ mod tests {
     };
 
     use bytes::{Buf as _, BytesMut};
-    use proto::chat::v1::{Head, Heartbeat, Message, Presence, Typing};
+    use proto::chat::v1::{Head, Heartbeat, Member, Message, Presence, Typing};
     use tokio::{
         io::AsyncReadExt as _,
         net::{TcpListener, TcpStream},
@@ -508,6 +512,19 @@ mod tests {
         let Some(Item::Missed(missed)) = outbox.pop() else { panic!("what was missed") };
         assert_eq!((missed.id, missed.left), (7, BTreeSet::from(["m_1".to_owned()])));
         assert!(!outbox.is_behind(ROOM));
+    }
+
+    #[test]
+    fn who_left_and_came_back_has_not_left() {
+        let outbox = Outbox::new(Encoding::Json, 0, None);
+        outbox.fall_behind(&ROOM.into(), place(1));
+        let ada = Member { id: "m_1".into(), ..Member::default() };
+        let left = vec!["m_1".to_owned(), "m_2".to_owned()];
+        outbox.event(&say(1, Body::Presence(Presence { left, ..Presence::default() })));
+        outbox.event(&say(1, Body::Presence(Presence { joined: vec![ada], ..Presence::default() })));
+        assert!(outbox.missed(7, Joined { room: ROOM.into(), resumed: true, ..Joined::default() }));
+        let Some(Item::Missed(missed)) = outbox.pop() else { panic!("what was missed") };
+        assert_eq!(missed.left, BTreeSet::from(["m_2".to_owned()]));
     }
 
     #[test]

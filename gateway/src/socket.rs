@@ -145,7 +145,7 @@ impl Socket {
     /// that has begun.
     pub(crate) fn go_on_with(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
-            debug_assert!(self.is_clean(), "one writes at a time");
+            debug_assert!(!self.part.has_remaining() && self.rest.is_empty(), "one writes at a time");
             self.part = bytes.chain(Bytes::new());
         }
     }

@@ -39,6 +39,8 @@ pub(crate) struct Roster {
     members: BTreeSet<ById>,
     /// Who came or went, by id, and is not announced yet. Who of them came is in `members`.
     pending: BTreeSet<String>,
+    /// Some may know a part only, since there were more than [`MAX_MEMBERS`].
+    in_part: bool,
     quiet_until: Instant,
 }
 
@@ -48,10 +50,12 @@ struct ById(Arc<Member>);
 
 impl Roster {
     pub(crate) fn new(standing: &Standing, members: Vec<Member>) -> Self {
+        let members = by_id(members);
         Self {
             epoch: standing.epoch.clone(),
             version: standing.roster_version,
-            members: by_id(members),
+            in_part: members.len() > MAX_MEMBERS,
+            members,
             pending: BTreeSet::new(),
             quiet_until: Instant::now(),
         }
@@ -142,6 +146,7 @@ impl Roster {
     fn add(&mut self, member: Arc<Member>) {
         self.pending.insert(member.id.clone());
         self.members.replace(ById(member));
+        self.in_part |= self.members.len() > MAX_MEMBERS;
     }
 
     fn remove(&mut self, member: String) {
@@ -165,6 +170,11 @@ impl Roster {
         let mut presence =
             Presence { room: room.to_owned(), member_count: self.count(), ..Presence::default() };
         let most_named = self.most_named();
+        if self.in_part && self.members.len() <= MAX_MEMBERS {
+            // Small enough from here on: those who know a part are told the rest.
+            self.in_part = false;
+            self.pending.extend(self.members.iter().map(|ById(member)| member.id.clone()));
+        }
         for id in std::mem::take(&mut self.pending) {
             match self.members.get(id.as_str()) {
                 Some(_) if presence.joined.len() == most_named => {}
@@ -262,6 +272,7 @@ mod tests {
         assert_eq!(roster.page("", 2), ["a", "b"].map(member));
         assert_eq!(roster.page("b", 2), [member("c")]);
     }
+
     /// A room of so many that are announced already.
     fn of(count: usize) -> Roster {
         Roster::new(&at(0), (0..count).map(|n| member(&format!("m_{n:05}"))).collect())
@@ -284,6 +295,17 @@ mod tests {
         roster.replace(at(2), of(MAX_MEMBERS).page("", MAX_MEMBERS).into_iter().chain(newcomers).collect());
         tokio::time::sleep_until(roster.due().unwrap()).await;
         assert_eq!(roster.announce("lobby").unwrap().joined.len(), PART);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_room_that_was_told_in_part_is_told_whole_when_it_is_small_enough() {
+        let mut roster = of(MAX_MEMBERS + 1);
+        roster.apply(went("m_00000", 1));
+        let presence = roster.announce("lobby").unwrap();
+        assert_eq!((presence.joined.len(), presence.left.len()), (MAX_MEMBERS, 1));
+        roster.apply(went("m_00001", 2));
+        tokio::time::sleep_until(roster.due().unwrap()).await;
+        assert_eq!(roster.announce("lobby").unwrap().joined, [], "once");
     }
 
     #[tokio::test(start_paused = true)]
