@@ -17,7 +17,7 @@ PORTS = {"gateway": (3000, 9464), "room-service": (50051, 9465)}
 
 def source(program: str) -> str:
     """Where the settings of `program` are declared: clap makes its `--help` from these lines."""
-    files = sorted((ROOT / program / "src").glob("config*/**/*.rs")) + [ROOT / program / "src" / "config.rs"]
+    files = sorted((ROOT / program / "src").rglob("*.rs"))
     return "\n".join(file.read_text() for file in files)
 
 
