@@ -12,11 +12,13 @@
 mod client;
 mod inbox;
 mod packet;
+mod stream;
 mod telling;
 
 use std::{
+    collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use axum::{
@@ -29,14 +31,18 @@ use axum::{
 use bytes::Bytes;
 use engineioxide::{
     DisconnectReason, Str, config::EngineIoConfig, handler::EngineIoHandler, service::EngineIoService,
+    socket::Sid,
 };
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_KEY},
     request::Parts,
 };
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -49,6 +55,7 @@ use crate::{
 };
 use client::Client;
 use inbox::Inbox;
+use stream::Stream;
 
 /// What the library reads of a WebSocket at once, in bytes. Old clients say little, and it is kept for each.
 const READ_BUFFER: usize = 2048;
@@ -71,7 +78,8 @@ pub(crate) fn routes(house: &Arc<House>) -> Router<Arc<House>> {
         .ws_max_frame_size(settings.max_frame_bytes)
         .ws_read_buffer_size(READ_BUFFER)
         .build();
-    let engine = EngineIoService::with_config(Arc::new(Door { house: house.clone() }), config);
+    let door = Arc::new(Door { house: house.clone(), open: Mutex::default() });
+    let engine = EngineIoService::with_config(door.clone(), config);
     // A page from elsewhere polls by requests to another origin, with cookies if its client is an old one.
     let origins = settings.allowed_origins.clone();
     let pages = AllowOrigin::predicate(move |origin: &HeaderValue, parts: &Parts| {
@@ -85,14 +93,14 @@ pub(crate) fn routes(house: &Arc<House>) -> Router<Arc<House>> {
     Router::new()
         .route("/socket.io/", any(serve))
         .route("/socket.io", any(serve))
-        .layer(Extension(engine))
+        .layer(Extension((door, engine)))
         .layer(cors)
 }
 
 /// Lets a request in to the library, and one that opens a connection only if there is a place for it.
 async fn serve(
     State(house): State<Arc<House>>,
-    Extension(engine): Extension<Engine>,
+    Extension((door, engine)): Extension<(Arc<Door>, Engine)>,
     Extension(caller): Extension<Caller>,
     request: Request<Body>,
 ) -> Response {
@@ -102,24 +110,46 @@ async fn serve(
         entrance::count("origin");
         return refuse(&refused);
     }
-    let query = parts.uri.query().unwrap_or_default();
-    if has(query, "transport=websocket")
-        && let Err((status, words)) = socket::handshake(&headers, None)
-    {
-        return answer(status, words);
-    }
-    // Whether it does open one is the library's to find: a connection without a ticket is closed at once.
-    if !query.split('&').any(|pair| pair.starts_with("sid=")) {
-        match entrance::enter(&house, &caller, &headers) {
-            Ok(admitted) => parts.extensions.insert(Ticket::new(admitted, pictures(&headers))),
-            Err(refused) => return refuse(&refused),
-        };
-    }
-    // A connection keeps its first request, so of the headers it gets those that it needs.
+    // A connection keeps its first request, so of that it gets what it needs and no more.
+    let mut extensions = std::mem::take(&mut parts.extensions);
     for name in [CONTENT_TYPE, SEC_WEBSOCKET_KEY] {
         if let Some(value) = headers.get(&name) {
             parts.headers.insert(name, value.clone());
         }
+    }
+    let query = parts.uri.query().unwrap_or_default();
+    let is_websocket = parts.method == Method::GET
+        && has(query, "transport=websocket")
+        && (has(query, "EIO=3") || has(query, "EIO=4"));
+    let switch = match is_websocket.then(|| socket::handshake(&headers, None)).transpose() {
+        Ok(switch) => switch,
+        Err((status, words)) => return answer(status, words),
+    };
+    let gone = match query.split('&').find_map(|pair| pair.strip_prefix("sid=")) {
+        Some(sid) => door.gone(sid),
+        // Whether it does open a connection is the library's to find: one without a ticket is closed at once.
+        None => match entrance::enter(&house, &caller, &headers) {
+            Ok(admitted) => {
+                let gone = CancellationToken::new();
+                parts.extensions.insert(Ticket::new(admitted, pictures(&headers), gone.clone()));
+                Some(gone)
+            }
+            Err(refused) => return refuse(&refused),
+        },
+    };
+    if let Some(switch) = switch {
+        let (Some(gone), Some(upgrade)) = (gone, extensions.remove::<OnUpgrade>()) else {
+            return answer(StatusCode::BAD_REQUEST, "Session ID unknown");
+        };
+        let stall = house.settings.heartbeat + 2 * house.settings.heartbeat_grace;
+        let gone = gone.drop_guard();
+        house.tasks.spawn("socket.io upgrade", async move {
+            let Ok(upgraded) = upgrade.await else { return };
+            let stream = Stream::new(TokioIo::new(upgraded), stall, caller, gone);
+            // If it does not take the stream, that is dropped, which is all that there is to do.
+            let _ = engine.oneshot((stream, Request::from_parts(parts, ()))).await;
+        });
+        return switch;
     }
     let is_post = parts.method == Method::POST;
     let answered = engine.oneshot(Request::from_parts(parts, body));
@@ -170,6 +200,19 @@ fn answer(status: StatusCode, words: &str) -> Response {
 /// What makes a client of each connection that the library opens.
 struct Door {
     house: Arc<House>,
+    /// The connections that have a client, and what tells it that its own is gone.
+    open: Mutex<HashMap<Sid, CancellationToken>>,
+}
+
+impl Door {
+    fn open(&self) -> MutexGuard<'_, HashMap<Sid, CancellationToken>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What tells the client of `sid` that its connection is gone.
+    fn gone(&self, sid: &str) -> Option<CancellationToken> {
+        self.open().get(&sid.parse().ok()?).cloned()
+    }
 }
 
 impl fmt::Debug for Door {
@@ -180,18 +223,27 @@ impl fmt::Debug for Door {
 
 /// What a connection has of ours: nothing, until it is let in.
 #[derive(Default)]
-struct Seat(OnceLock<Inbox>);
+struct Seat(OnceLock<(Inbox, CancellationToken)>);
 
 /// A place for one connection, on its way through the library.
 #[derive(Clone)]
-struct Ticket(Arc<Mutex<Option<(Admitted, String)>>>);
+struct Ticket(Arc<Mutex<Option<Entry>>>);
+
+/// Who comes in.
+struct Entry {
+    admitted: Admitted,
+    /// What goes before the paths of pictures.
+    pictures: String,
+    /// Cancelled when the connection is gone.
+    gone: CancellationToken,
+}
 
 impl Ticket {
-    fn new(admitted: Admitted, pictures: String) -> Self {
-        Self(Arc::new(Mutex::new(Some((admitted, pictures)))))
+    fn new(admitted: Admitted, pictures: String, gone: CancellationToken) -> Self {
+        Self(Arc::new(Mutex::new(Some(Entry { admitted, pictures, gone }))))
     }
 
-    fn take(&self) -> Option<(Admitted, String)> {
+    fn take(&self) -> Option<Entry> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -200,26 +252,35 @@ impl EngineIoHandler for Door {
     type Data = Seat;
 
     fn on_connect(self: Arc<Self>, wire: Arc<Wire>) {
-        let Some((admitted, pictures)) = wire.req_parts.extensions.get().and_then(Ticket::take) else {
+        let Some(entry) = wire.req_parts.extensions.get().and_then(Ticket::take) else {
             wire.close(DisconnectReason::ClosingServer);
             return;
         };
         let (inbox, mail) = Inbox::new(self.house.settings.socketio_inbox_bytes);
-        if wire.data.0.set(inbox).is_err() {
+        if wire.data.0.set((inbox, entry.gone.clone())).is_err() {
             return;
         }
-        let client = Client::new(&self.house, admitted, wire, mail, pictures);
-        self.house.tasks.spawn("socket.io client", Box::pin(client.run()));
+        let sid = wire.id;
+        self.open().insert(sid, entry.gone.clone());
+        let client = Client::new(&self.house, entry, wire, mail);
+        let tasks = self.house.tasks.clone();
+        tasks.spawn(
+            "socket.io client",
+            Box::pin(async move {
+                client.run().await;
+                self.open().remove(&sid);
+            }),
+        );
     }
 
     fn on_disconnect(&self, wire: Arc<Wire>, _: DisconnectReason) {
-        if let Some(inbox) = wire.data.0.get() {
-            inbox.close();
+        if let Some((_, gone)) = wire.data.0.get() {
+            gone.cancel();
         }
     }
 
     fn on_message(self: &Arc<Self>, text: Str, wire: Arc<Wire>) {
-        if let Some(inbox) = wire.data.0.get() {
+        if let Some((inbox, _)) = wire.data.0.get() {
             inbox.take(&text, &wire);
         }
     }

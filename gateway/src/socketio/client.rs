@@ -7,6 +7,7 @@
 //! connection takes more.
 //!
 //! **Every end is a goodbye.** An old client has no token: who comes back by this door is somebody new, so nobody waits.
+//! What it said before is still said, but not for ever.
 
 use std::{collections::VecDeque, future::pending, sync::Arc, task::Waker, time::Duration};
 
@@ -20,16 +21,15 @@ use tokio::{
     sync::mpsc::UnboundedReceiver,
     time::{Instant, sleep_until, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Wire, emit,
+    Entry, Wire, emit,
     inbox::Mail,
     packet::{self, Dialect, Event, Packet, ROOT},
     telling::Telling,
 };
-use crate::{
-    House, admission::Admitted, close::Close, exchange::Said, frame, frame::Encoding, session::Session,
-};
+use crate::{House, close::Close, exchange::Said, frame, frame::Encoding, session::Session};
 
 /// Where old clients are. The sample had no other room.
 const LOBBY: &str = "lobby";
@@ -58,6 +58,16 @@ pub(super) struct Client {
     telling: Option<Telling>,
     /// What its connection has not taken yet.
     waiting: VecDeque<String>,
+    /// Since when that is so.
+    full_since: Option<Instant>,
+    /// After how long of that its connection counts as gone.
+    stall: Duration,
+    /// Cancelled when its connection is gone.
+    gone: CancellationToken,
+    /// It is.
+    wire_is_gone: bool,
+    /// How it ends, and when at the latest: nothing more is taken.
+    ending: Option<(End, Instant)>,
 }
 
 /// A frame that is said until it has an answer that counts.
@@ -86,11 +96,11 @@ impl Client {
     /// A client on `wire`, whose packets come out of `mail`.
     pub(super) fn new(
         house: &House,
-        admitted: Admitted,
+        Entry { admitted, pictures, gone }: Entry,
         wire: Arc<Wire>,
         mail: UnboundedReceiver<Mail>,
-        pictures: String,
     ) -> Self {
+        let settings = &house.settings;
         let dialect = match wire.protocol {
             engineioxide::ProtocolVersion::V3 => Dialect::Two,
             engineioxide::ProtocolVersion::V4 => Dialect::Four,
@@ -104,9 +114,14 @@ impl Client {
             member_id: String::new(),
             asked: None,
             last_id: 0,
-            patience: house.settings.socketio_patience,
+            patience: settings.socketio_patience,
             telling: None,
             waiting: VecDeque::new(),
+            full_since: None,
+            stall: settings.heartbeat + 2 * settings.heartbeat_grace,
+            gone,
+            wire_is_gone: false,
+            ending: None,
         }
     }
 
@@ -131,18 +146,19 @@ impl Client {
     }
 
     async fn talk(&mut self) -> End {
+        let gone = self.gone.clone();
         loop {
             let took_all = self.flush();
-            let again_at = self.asked.as_ref().and_then(|ask| ask.again_at);
-            let alarm = if took_all { again_at } else { Some(Instant::now() + PAUSE) };
+            let alarm = if took_all { self.next_alarm() } else { Some(Instant::now() + PAUSE) };
             let end = select! {
+                () = gone.cancelled(), if !self.wire_is_gone => self.lost(),
                 said = self.session.hear(), if took_all => match said {
                     Ok(said) => self.hear(&said),
                     Err(close) => Some(End::Close(close)),
                 },
                 packet = self.mail.recv(), if self.asked.is_none() => match packet {
                     Some((packet, _place)) => self.take(packet),
-                    None => Some(End::Gone),
+                    None => Some(self.ending.take().map_or(End::Gone, |(end, _)| end)),
                 },
                 () = alarmed(alarm) => self.rang(),
             };
@@ -152,14 +168,40 @@ impl Client {
         }
     }
 
+    fn next_alarm(&self) -> Option<Instant> {
+        let again_at = self.asked.as_ref().and_then(|ask| ask.again_at);
+        let end_at = self.ending.as_ref().map(|(_, at)| *at);
+        again_at.into_iter().chain(end_at).min()
+    }
+
+    /// Takes nothing more, and ends when all is said, or after `within`.
+    fn end_soon(&mut self, end: End, within: Duration) {
+        self.mail.close();
+        let at = Instant::now() + within;
+        self.ending = Some(match self.ending.take() {
+            Some((first, earlier)) => (first, earlier.min(at)),
+            None => (end, at),
+        });
+    }
+
+    /// The connection is gone, whether the library knows it or not.
+    fn lost(&mut self) -> Option<End> {
+        self.wire_is_gone = true;
+        self.wire.close(DisconnectReason::TransportError);
+        self.end_soon(End::Gone, self.patience);
+        None
+    }
+
     /// Hands on what waits for the connection. Whether it took all.
     fn flush(&mut self) -> bool {
         while let Some(text) = self.waiting.pop_front() {
             if let Err(text) = emit(&self.wire, text) {
                 self.waiting.push_front(text);
+                self.full_since.get_or_insert_with(Instant::now);
                 return false;
             }
         }
+        self.full_since = None;
         self.waiting.shrink_to(0);
         true
     }
@@ -169,9 +211,16 @@ impl Client {
         if let Some(close) = self.session.listen(Waker::noop()) {
             return Some(End::Close(close));
         }
+        let now = Instant::now();
+        if self.full_since.is_some_and(|since| since + self.stall <= now) {
+            return Some(End::Gone);
+        }
+        if let Some((end, _)) = self.ending.take_if(|(_, at)| *at <= now) {
+            return Some(end);
+        }
         let ask = self.asked.as_mut()?;
-        if ask.again_at.is_some_and(|again_at| again_at <= Instant::now()) {
-            if self.telling.is_none() && self.wire.is_closed() {
+        if ask.again_at.is_some_and(|again_at| again_at <= now) {
+            if self.telling.is_none() && self.wire_is_gone {
                 return Some(End::Gone);
             }
             ask.again_at = None;
@@ -234,7 +283,11 @@ impl Client {
             return self.answered(frame);
         }
         match &frame.body {
-            Some(Body::Move(_)) => return Some(End::Move),
+            // Who is not in the room has said nothing. Half of the time, so that it comes back before the other ends.
+            Some(Body::Move(_)) if self.telling.is_none() => return Some(End::Move),
+            Some(Body::Move(to)) => {
+                self.end_soon(End::Move, Duration::from_secs(to.within_seconds.into()) / 2);
+            }
             Some(body) => {
                 if let Some(telling) = &mut self.telling {
                     self.waiting.extend(telling.tell(body));

@@ -3,7 +3,7 @@
 //! The library reads on whatever we do, so that nobody can be made to wait: there is a bound in bytes, and past it
 //! events are refused.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use engineioxide::DisconnectReason;
 use tokio::sync::{
@@ -22,8 +22,7 @@ const ITEM_COST: usize = 64;
 
 /// See the module.
 pub(super) struct Inbox {
-    /// Nothing once the connection is gone.
-    said: Mutex<Option<UnboundedSender<Mail>>>,
+    said: UnboundedSender<Mail>,
     room: Arc<Semaphore>,
 }
 
@@ -34,7 +33,7 @@ impl Inbox {
     /// An empty one for `max_bytes`, and where its packets come out.
     pub(super) fn new(max_bytes: usize) -> (Self, UnboundedReceiver<Mail>) {
         let (said, mail) = mpsc::unbounded_channel();
-        (Self { said: Mutex::new(Some(said)), room: Arc::new(Semaphore::new(max_bytes)) }, mail)
+        (Self { said, room: Arc::new(Semaphore::new(max_bytes)) }, mail)
     }
 
     /// Takes what came on `wire`. Garbage ends that connection. What finds no room is refused if it asked for an answer,
@@ -47,20 +46,13 @@ impl Inbox {
         };
         let cost = u32::try_from(text.len() + ITEM_COST).unwrap_or(u32::MAX);
         if let Ok(place) = self.room.clone().try_acquire_many_owned(cost) {
-            if let Some(said) = &*self.said.lock().unwrap_or_else(PoisonError::into_inner) {
-                // Whose task has ended says nothing any more.
-                let _ = said.send((packet, place));
-            }
+            // Whose task ends says nothing any more.
+            let _ = self.said.send((packet, place));
         } else if let Packet::Event(Event { ack: Some(ack), .. }) = packet {
             let busy = frame::refusal(0, "RATE_LIMITED", "Too much at once. Please wait for answers.", true);
             if let Some(text) = packet::ack(ack, &busy) {
                 let _ = emit(wire, text);
             }
         }
-    }
-
-    /// Nothing more comes.
-    pub(super) fn close(&self) {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

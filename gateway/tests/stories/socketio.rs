@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{SinkExt as _, StreamExt as _, stream};
 use proto::{
     chat::v1::{
         ClientFrame, Error, Joined, Member, Message, Presence, SendRequest, Sent, Welcome,
@@ -356,6 +356,96 @@ async fn a_drain_sends_old_clients_elsewhere_and_the_gateway_ends() {
     }
     drop(link);
     soon("end", world.serving).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_what_was_said() {
+    let (world, mut link) = World::ready(|_| {}).await;
+    let (mut witness, _) = world.member(&mut link, "garden", 0).await;
+    let (client, session) = Poller::member(&world, &mut link).await;
+    client.post("42[\"send\",\"one\"]\u{1e}42[\"send\",\"two\"]").await;
+    let (_, one) = link.frame().await;
+    world.tasks.stopping().cancel();
+    while witness.hear().await.get("move").is_none() {}
+    link.reply(session, one.id, Body::Sent(Sent::default())).await;
+    let (_, two) = link.frame().await;
+    assert_eq!(send_of(&two).text, "two");
+    link.reply(session, two.id, Body::Sent(Sent::default())).await;
+    assert_eq!(link.gone().await, SessionGone { session, left: true });
+}
+
+#[tokio::test]
+async fn who_is_gone_does_not_stay_for_what_nobody_answers() {
+    let (world, mut link) = World::ready(|settings| {
+        settings.reply_timeout = Duration::from_mins(1);
+        settings.socketio_patience = Duration::from_millis(100);
+    })
+    .await;
+    let (client, session) = Poller::member(&world, &mut link).await;
+    client.post("42[\"send\",\"one\"]\u{1e}1").await;
+    assert_eq!(send_of(&link.frame().await.1).text, "one");
+    assert_eq!(link.gone().await, SessionGone { session, left: true });
+}
+
+#[tokio::test]
+async fn who_sends_pings_and_does_not_read_is_not_read_either() {
+    let (world, mut link) = World::ready(|settings| {
+        settings.heartbeat = Duration::from_millis(200);
+        settings.heartbeat_grace = Duration::from_millis(200);
+    })
+    .await;
+    let tcp = world.connect().await;
+    let buffers = socket2::SockRef::from(&tcp);
+    buffers.set_recv_buffer_size(4096).unwrap();
+    buffers.set_send_buffer_size(4096).unwrap();
+    let url = format!("ws://{}/socket.io/?EIO=3&transport=websocket", world.address);
+    let (mut deaf, _) = soon("handshake", client_async(url, tcp)).await.unwrap();
+    let session = enter(&mut link).await;
+    let mut pings = 0;
+    let cut = async {
+        // With both kinds of them, it counts as alive as long as it is read.
+        let ping = || [tungstenite::Message::text("2"), tungstenite::Message::Ping(vec![0; 125].into())];
+        while let Ok(()) = deaf.send_all(&mut stream::iter(ping()).map(Ok)).await {
+            pings += 1;
+            assert!(pings < 80_000, "10 MB of pings were read");
+        }
+    };
+    soon("end of its connection", cut).await;
+    assert_eq!(link.gone().await, SessionGone { session, left: true });
+}
+
+#[tokio::test]
+async fn polls_keep_no_place_for_a_connection() {
+    let (world, _link) = World::ready(|settings| settings.max_connections = 4).await;
+    for _ in 0..4 {
+        assert_eq!(world.http("GET", OPEN, "").await.status, 200);
+    }
+    assert_eq!(world.http("GET", "/livez", "").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_breaks_in_its_handshake_gives_its_place_back() {
+    let (world, _link) = World::ready(|settings| {
+        settings.max_sessions = 1;
+        settings.session_burst_per_address = 1000;
+    })
+    .await;
+    let break_in_handshake = async || {
+        let mut tcp = world.connect().await;
+        let head = "GET /socket.io/?EIO=3&transport=websocket HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\n\
+             upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        tcp.write_all(head.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        tcp.read_exact(&mut status).await.unwrap();
+        // It is reset when dropped, instead of a goodbye.
+        socket2::SockRef::from(&tcp).set_linger(Some(Duration::ZERO)).unwrap();
+        &status == b"HTTP/1.1 101"
+    };
+    for _ in 0..400 {
+        // Whoever comes while the one before has not ended is refused.
+        soon("free place", async { while !break_in_handshake().await {} }).await;
+    }
 }
 
 /// A client that polls, one request on each connection.
