@@ -156,7 +156,8 @@ impl Client {
                     Ok(said) => self.hear(&said),
                     Err(close) => Some(End::Close(close)),
                 },
-                packet = self.mail.recv(), if self.asked.is_none() => match packet {
+                // One at a time, and none while an answer to it could only pile up.
+                packet = self.mail.recv(), if took_all && self.asked.is_none() => match packet {
                     Some((packet, _place)) => self.take(packet),
                     None => Some(self.ending.take().map_or(End::Gone, |(end, _)| end)),
                 },

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 /// The namespace that everybody talks in.
 pub(super) const ROOT: &str = "/";
+/// The longest name of another, in bytes. Whoever asks for one gets it back with the refusal.
+const MAX_NAMESPACE: usize = 64;
 
 /// Which of the two dialects a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,9 @@ impl Packet {
         let mut namespace = ROOT;
         if rest.starts_with('/') {
             (namespace, rest) = rest.split_once(',').unwrap_or((rest, ""));
+            if namespace.len() > MAX_NAMESPACE {
+                return Err(Garbage);
+            }
         }
         match kind {
             '0' => Ok(Self::Connect(namespace.to_owned())),
@@ -163,6 +168,7 @@ mod tests {
     fn garbage_is_told_from_packets_and_harms_nobody() {
         let deep = format!("2{}", "[".repeat(60_000));
         let long = format!("2{}[\"send\"]", "9".repeat(60_000));
+        let namespace = format!("0/{},", "a".repeat(64));
         for text in [
             "",
             "7",
@@ -179,6 +185,7 @@ mod tests {
             "21é[]",
             &deep,
             &long,
+            &namespace,
         ] {
             assert!(Packet::read(text).is_err(), "{:?}", &text[..text.floor_char_boundary(20)]);
         }

@@ -388,6 +388,27 @@ async fn who_is_gone_does_not_stay_for_what_nobody_answers() {
 }
 
 #[tokio::test]
+async fn who_asks_and_does_not_read_is_not_answered_for_ever() {
+    let (world, mut link) = World::ready(|settings| {
+        (settings.socketio_packets, settings.socketio_inbox_bytes) = (4, 1500);
+    })
+    .await;
+    let (mut client, _) = Poller::member(&world, &mut link).await;
+    for n in 0..100 {
+        client.post(&format!("42{n}[\"unknown\"]")).await;
+    }
+    let mut answers = 0;
+    loop {
+        client.post("42999[\"unknown\"]").await;
+        if client.until(|packet| packet.starts_with("43")).await.starts_with("43999") {
+            break;
+        }
+        answers += 1;
+    }
+    assert!((1..50).contains(&answers), "{answers} answers were kept for it");
+}
+
+#[tokio::test]
 async fn who_sends_pings_and_does_not_read_is_not_read_either() {
     let (world, mut link) = World::ready(|settings| {
         settings.heartbeat = Duration::from_millis(200);
