@@ -51,7 +51,8 @@ use crate::{
     admission::Admitted,
     entrance::{self, Refused},
     http::Caller,
-    origin, socket,
+    origin::{self, Origins},
+    socket,
 };
 use client::Client;
 use inbox::Inbox;
@@ -106,9 +107,10 @@ async fn serve(
 ) -> Response {
     let (mut parts, body) = request.into_parts();
     let headers = std::mem::take(&mut parts.headers);
-    if let Err(refused) = entrance::check_origin(&house, &headers) {
+    let embedded = is_embedded(&headers) && house.settings.allowed_origins != Some(Origins::Any);
+    if embedded || entrance::check_origin(&house, &headers).is_err() {
         entrance::count("origin");
-        return refuse(&refused);
+        return refuse(&Refused::Origin);
     }
     // A connection keeps its first request, so of that it gets what it needs and no more.
     let mut extensions = std::mem::take(&mut parts.extensions);
@@ -163,6 +165,13 @@ async fn serve(
         Ok(Ok(response)) => ([(CACHE_CONTROL, "no-store")], response.map(Body::new)).into_response(),
         Err(_) => answer(StatusCode::REQUEST_TIMEOUT, "The body took too long."),
     }
+}
+
+/// Whether this is what a page of another site loads as a picture or a script. A browser names no origin in that, so that
+/// its visitors would become guests here without knowing.
+fn is_embedded(headers: &HeaderMap) -> bool {
+    !headers.contains_key(ORIGIN)
+        && headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
 }
 
 fn has(query: &str, pair: &str) -> bool {

@@ -225,6 +225,12 @@ async fn only_pages_that_may_open_a_session_may_poll() {
     assert_eq!((old.status, old.header("access-control-allow-origin")), (200, Some("https://old.example")));
     assert_eq!(old.header("access-control-allow-credentials"), Some("true"));
     assert_eq!(old.header("cache-control"), Some("no-store"));
+    for (site, status) in [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)] {
+        let picture = world.http("GET", OPEN, &format!("sec-fetch-site: {site}\r\n")).await;
+        assert_eq!(picture.status, status, "a browser that names no origin loads this from {site}");
+    }
+    let told = world.http("GET", OPEN, "sec-fetch-site: cross-site\r\norigin: https://old.example\r\n").await;
+    assert_eq!(told.status, 200);
 }
 
 #[tokio::test]
