@@ -189,6 +189,10 @@ impl Client {
     fn lost(&mut self) -> Option<End> {
         self.wire_is_gone = true;
         self.wire.close(DisconnectReason::TransportError);
+        if self.telling.is_none() {
+            // Who is not in the room has said nothing.
+            return Some(End::Gone);
+        }
         self.end_soon(End::Gone, self.patience);
         None
     }
@@ -221,9 +225,6 @@ impl Client {
         }
         let ask = self.asked.as_mut()?;
         if ask.again_at.is_some_and(|again_at| again_at <= now) {
-            if self.telling.is_none() && self.wire_is_gone {
-                return Some(End::Gone);
-            }
             ask.again_at = None;
             let body = ask.body.clone();
             self.say(body);
