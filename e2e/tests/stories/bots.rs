@@ -18,6 +18,7 @@ crate::stories! {
     a_bot_is_a_browser_without_a_screen
     a_guest_that_says_so_is_a_bot_and_stays_one
     unary_calls_need_a_token_and_no_stream
+    metadata_that_is_too_long_is_refused_and_the_next_call_answered
     health_is_served
 }
 
@@ -95,6 +96,25 @@ async fn unary_calls_need_a_token_and_no_stream(world: World) {
     let mut request = Request::new(MembersRequest { room: "lobby".into(), after: String::new(), limit: 0 });
     request.metadata_mut().insert("authorization", with_token(&welcome.token));
     assert_eq!(client.members(request).await.unwrap().into_inner().members, [welcome.member.unwrap()]);
+    world.end().await;
+}
+
+async fn metadata_that_is_too_long_is_refused_and_the_next_call_answered(world: World) {
+    let (mut ada, welcome) = Browser::guest(world.here()).await;
+    ada.join("lobby", None).await;
+    let mut client = client(&world).await;
+    let call = |long: usize| {
+        let mut request = Request::new(send("c1", "hi"));
+        let token = format!("Bearer {}", welcome.token).parse().unwrap();
+        request.metadata_mut().insert("authorization", token);
+        request.metadata_mut().insert("x-long", "x".repeat(long).parse().unwrap());
+        request
+    };
+    for long in [17 << 10, 60 << 10] {
+        assert!(client.send(call(long)).await.is_err(), "{long} bytes");
+    }
+    assert_eq!(client.send(call(100)).await.unwrap().into_inner().seq, 1, "nothing of it was said before");
+    assert_eq!(ada.message().await.seq, 1);
     world.end().await;
 }
 
