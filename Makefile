@@ -34,9 +34,16 @@ define need
 		|| { echo "$(1) is needed for the tests: apt-get install $(2)"; exit 1; }
 endef
 
+# Python's own packages come into a folder of their own under target/.
+define need-venv
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { apt-get update -qq \
+		&& apt-get install -y -qq python3-venv >/dev/null; } || { echo "apt-get install python3-venv"; exit 1; }
+endef
+
 # The bot in Python, and what it is tested with.
 bots-python := $(or $(CARGO_TARGET_DIR),target)/bots-python
 $(bots-python): bots/python/requirements.txt proto/chat/v1/chat.proto
+	$(need-venv)
 	@echo "== bots: packages"; python3 -m venv $@ && $@/bin/pip install --quiet -r bots/python/requirements.txt
 	@mkdir -p $@/gen && $@/bin/python -m grpc_tools.protoc -I proto --python_out=$@/gen --grpc_python_out=$@/gen \
 		chat/v1/chat.proto
@@ -63,14 +70,12 @@ guard-accept: ## Writes down what a message costs now
 	@tools/guard accept
 
 deploy-check: ## What deploy/ says, checked without a cluster; its tools go into target/deploy
-	@python3 -c 'import venv, ensurepip' 2>/dev/null || { apt-get update -qq \
-		&& apt-get install -y -qq python3-venv >/dev/null; } || { echo "apt-get install python3-venv"; exit 1; }
+	$(need-venv)
 	@echo "== deploy"; deploy/tests/tools target/deploy
 	@PYTHONDONTWRITEBYTECODE=1 target/deploy/venv/bin/python -m pytest -q -rs -p no:cacheprovider deploy/tests
 
 target/schemathesis/ready: e2e/schemathesis/requirements.txt
-	@python3 -c 'import venv, ensurepip' 2>/dev/null || { apt-get update -qq \
-		&& apt-get install -y -qq python3-venv >/dev/null; } || { echo "apt-get install python3-venv"; exit 1; }
+	$(need-venv)
 	@echo "== http: packages"; python3 -m venv target/schemathesis \
 		&& target/schemathesis/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
