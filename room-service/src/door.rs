@@ -11,10 +11,11 @@ use std::sync::{
 };
 
 use futures_util::{Stream, StreamExt as _};
+use http::{HeaderMap, header::AUTHORIZATION};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, metadata::MetadataMap};
+use tonic::Status;
 
 use proto::chat::v1::{ServerFrame, server_frame::Body as Reply};
 
@@ -38,9 +39,9 @@ impl Service {
     }
 }
 
-/// The token of a call.
-fn bearer(metadata: &MetadataMap) -> Option<&str> {
-    metadata.get("authorization")?.to_str().ok()?.strip_prefix("Bearer ")
+/// The token of a call, by gRPC or by HTTP.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
 /// What waits for one stream, bounded in frames and in bytes; one frame may be larger if it is alone. It is never waited for: a stream that is full is broken,

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
 use percent_encoding::percent_decode_str;
 use proto::{
@@ -22,7 +22,7 @@ use runtime::admin::More;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{Service, refusal::Refusal};
+use crate::{Service, door::bearer, refusal::Refusal};
 
 /// Where the admin listener finds the room service, once it has started. Cheap to clone; all clones are one.
 #[derive(Clone, Default)]
@@ -107,10 +107,6 @@ async fn obey(service: &Service, request: &Request<Bytes>) -> Result<Value, Refu
             return Err(Refusal::NotFound(words.to_owned()));
         }
     })
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
 fn decode(part: &str) -> Result<String, Refusal> {

@@ -27,7 +27,7 @@ impl AdminDoor {
 
     /// What an operator asks for.
     fn admit<Asked>(&self, request: Request<Asked>) -> Result<Asked, Status> {
-        self.service.check_operator(bearer(request.metadata()))?;
+        self.service.check_operator(bearer(request.metadata().as_ref()))?;
         Ok(request.into_inner())
     }
 }

@@ -48,7 +48,7 @@ impl ChatDoor {
     /// Who makes a unary call.
     async fn caller(&self, metadata: &MetadataMap) -> Result<Identity, Refusal> {
         let words = "A token is needed in the `authorization: Bearer …` metadata.";
-        let token = bearer(metadata).ok_or_else(|| Refusal::Unauthenticated(words.to_owned()))?;
+        let token = bearer(metadata.as_ref()).ok_or_else(|| Refusal::Unauthenticated(words.to_owned()))?;
         self.service.identify(token).await
     }
 }
@@ -67,7 +67,7 @@ impl ChatService for ChatDoor {
                 "this room service has as many bots as it takes; try another",
             ));
         };
-        let token = bearer(request.metadata()).map(str::to_owned);
+        let token = bearer(request.metadata().as_ref()).map(str::to_owned);
         let inbound = request.into_inner();
         let (outflow, stream) = Outflow::new(MAX_WAITING_FRAMES, self.service.settings.bot_queue_bytes);
         let service = self.service.clone();
