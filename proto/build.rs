@@ -6,9 +6,13 @@ use std::{env, error::Error, path::PathBuf};
 use prost::Message as _;
 
 /// What the HTTP door answers with.
-const IN_OPENAPI: [&str; 5] = [
+const IN_OPENAPI: [&str; 9] = [
     ".chat.v1.Welcome",
     ".chat.v1.Message",
+    ".chat.v1.MessageRef",
+    ".chat.v1.Reaction",
+    ".chat.v1.Reactions",
+    ".chat.v1.Attachment",
     ".chat.v1.Member",
     ".chat.v1.HistoryPage",
     ".chat.v1.MembersPage",

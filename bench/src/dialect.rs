@@ -61,7 +61,7 @@ impl Dialect {
         match self {
             Self::Parlor => {
                 let (room, client_id, text) = (room.to_owned(), n.to_string(), text.to_owned());
-                json(n.wrapping_add(3), Body::Send(SendRequest { room, client_id, text }))
+                json(n.wrapping_add(3), Body::Send(SendRequest::text(room, client_id, text)))
             }
             Self::SocketIo => {
                 format!(r#"42["send",{{"room":"{room}","client_id":"{n}","text":"{text}"}}]"#)

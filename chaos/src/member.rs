@@ -341,11 +341,11 @@ impl Life {
     }
 
     async fn ask_to_send(&mut self, line: &mut Line, client_id: String) -> Result<(), tungstenite::Error> {
-        let send = SendRequest {
-            room: self.plan.room.clone(),
-            client_id: client_id.clone(),
-            text: format!("{client_id}: the quick brown fox"),
-        };
+        let send = SendRequest::text(
+            self.plan.room.clone(),
+            client_id.clone(),
+            format!("{client_id}: the quick brown fox"),
+        );
         let frame = line.say(Ask::Send(send)).await?;
         let again_at = Instant::now() + UNANSWERED;
         self.unacked.insert(client_id, Unacked { asked: Some(frame), again_at });

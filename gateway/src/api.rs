@@ -246,7 +246,8 @@ async fn send_message(
     Body(message): Body<NewMessage>,
 ) -> Result<Json<Message>, Problem> {
     let client_id = client_id(&headers, message.client_id);
-    match ask(&house, asker, Ask::Send(SendRequest { room, client_id, text: message.text })).await? {
+    let send = SendRequest::text(room, client_id, message.text);
+    match ask(&house, asker, Ask::Send(send)).await? {
         Answer::Message(message) => Ok(Json(message)),
         other => Err(unheard_of(&other)),
     }

@@ -39,6 +39,13 @@ pub mod edge {
 /// All packages as a `FileDescriptorSet`, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
+impl chat::v1::SendRequest {
+    /// To say `text` and no more.
+    pub fn text(room: impl Into<String>, client_id: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { room: room.into(), client_id: client_id.into(), text: text.into(), ..Self::default() }
+    }
+}
+
 impl chat::v1::ServerFrame {
     /// A reply to the frame that bore `id`.
     pub fn reply(id: u32, body: chat::v1::server_frame::Body) -> Self {

@@ -74,6 +74,11 @@ impl Refusal {
         Self::Unauthenticated("Your sign-in has ended. Refresh it with a newer token.".to_owned())
     }
 
+    /// A frame without a body, or with one from a newer client.
+    pub(crate) fn nothing_known() -> Self {
+        Self::Invalid("body: this frame asks for nothing that this server knows.".to_owned())
+    }
+
     /// The contract's word for it.
     pub fn code(&self) -> &'static str {
         match self {

@@ -689,6 +689,7 @@ impl Room {
             messages,
             members,
             member_count,
+            ..Joined::default()
         }
     }
 

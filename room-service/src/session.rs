@@ -123,9 +123,7 @@ impl Session {
     async fn outcome(&mut self, frame: ClientFrame) -> Result<Option<Reply>, Refusal> {
         self.service.session_limits.allow(&self.name, frame.body.as_ref())?;
         match frame.body {
-            None => {
-                Err(Refusal::Invalid("body: this frame asks for nothing that this server knows.".to_owned()))
-            }
+            None => Err(Refusal::nothing_known()),
             Some(Said::Hello(hello)) => self.hello(hello).await.map(|welcome| Some(Reply::Welcome(welcome))),
             Some(said) => match self.who.clone() {
                 Some(who) if who.is_over() && !matches!(said, Said::Refresh(_)) => {
@@ -157,6 +155,9 @@ impl Session {
             Said::Members(members) => Reply::Members(self.members(members).await?),
             Said::Typing(typing) => Reply::Typed(self.typing(typing, &who).await?),
             Said::Refresh(refresh) => Reply::Refreshed(self.refresh(&refresh, who).await?),
+            Said::Edit(_) | Said::Delete(_) | Said::React(_) | Said::Read(_) | Said::Rooms(_) => {
+                return Err(Refusal::nothing_known());
+            }
         }))
     }
 
@@ -186,6 +187,7 @@ impl Session {
             heartbeat_seconds: self.door.heartbeat_seconds,
             max_text_bytes: self.service.settings.max_text_bytes,
             expires_at: Some(signed.expires_at),
+            ..Welcome::default()
         };
         self.speak_as(Some(who));
         self.leave_closed_rooms().await;

@@ -213,6 +213,7 @@ pub struct RosterChange {
 /// What is published in a room's topic, one field at a time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "most of what is published is a message")]
 pub enum Published {
     /// A message was appended.
     Message(Message),

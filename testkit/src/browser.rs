@@ -64,8 +64,7 @@ impl Browser {
 
     /// Sends until it is acknowledged.
     pub async fn send(&mut self, room: &str, client_id: &str, text: &str) -> Sent {
-        let ask =
-            SendRequest { room: room.to_owned(), client_id: client_id.to_owned(), text: text.to_owned() };
+        let ask = SendRequest::text(room, client_id, text);
         match self.insist(Ask::Send(ask)).await {
             Heard::Sent(sent) => sent,
             other => panic!("not sent but {other:?}"),

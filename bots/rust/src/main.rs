@@ -7,7 +7,7 @@
 //! `ping-bot http://127.0.0.1:50051 state.json lobby …`
 
 mod chat {
-    #![allow(clippy::pedantic, missing_docs, unreachable_pub)]
+    #![allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub)]
     tonic::include_proto!("chat.v1");
 }
 
@@ -131,8 +131,8 @@ impl Bot {
     async fn read(&mut self, message: Message, done: bool) -> Result<(), Status> {
         if message.text == "!ping" && !done && !self.is_ours(&message) {
             let text = "pong".to_owned();
-            self.send(SendRequest { room: message.room.clone(), client_id: answer_id(&message), text })
-                .await?;
+            let (room, client_id) = (message.room.clone(), answer_id(&message));
+            self.send(SendRequest { room, client_id, text, ..SendRequest::default() }).await?;
         }
         self.state.read.insert(message.room, (message.epoch, message.seq, message.id));
         self.save().map_err(|error| Status::internal(error.to_string()))

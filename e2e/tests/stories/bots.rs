@@ -184,5 +184,5 @@ fn join(room: &str) -> Ask {
 }
 
 fn send(client_id: &str, text: &str) -> SendRequest {
-    SendRequest { room: "lobby".into(), client_id: client_id.into(), text: text.into() }
+    SendRequest::text("lobby", client_id, text)
 }

@@ -139,7 +139,7 @@ async fn too_much_at_once_is_slowed(world: World) {
 }
 
 fn send(room: &str, client_id: &str, text: &str) -> Ask {
-    Ask::Send(SendRequest { room: room.into(), client_id: client_id.into(), text: text.into() })
+    Ask::Send(SendRequest::text(room, client_id, text))
 }
 
 fn refused(heard: Heard) -> (String, String) {

@@ -22,7 +22,7 @@ async fn redis_goes_away_and_comes_back_and_nobody_is_closed() {
     let redis = world.redis.as_mut().unwrap();
     redis.kill().await;
     let asked = Instant::now();
-    let send = SendRequest { room: "lobby".into(), client_id: "c2".into(), text: "meanwhile".into() };
+    let send = SendRequest::text("lobby", "c2", "meanwhile");
     let Heard::Error(error) = ada.ask(Ask::Send(send)).await else { panic!("a false ack") };
     assert_eq!((error.code.as_str(), error.retryable), ("UNAVAILABLE", true));
     assert!(asked.elapsed().as_secs_f32() < 5.0, "{:?}", asked.elapsed());
@@ -127,7 +127,7 @@ async fn a_room_that_holds_something_foreign_is_our_fault_and_says_so() {
     ada.join("lobby", None).await;
     let redis = world.redis.as_ref().unwrap();
     redis.ask(&["SET", "chat:{lobby}:messages", "not a sorted set"]).await;
-    let send = SendRequest { room: "lobby".into(), client_id: "c1".into(), text: "hi".into() };
+    let send = SendRequest::text("lobby", "c1", "hi");
     let Heard::Error(error) = ada.ask(Ask::Send(send)).await else { panic!("a false ack") };
     assert_eq!(error.code, "INTERNAL");
     assert!(error.message.contains("i_"), "it repeats the id that the log has: {}", error.message);

@@ -47,8 +47,7 @@ async fn more_tabs_do_not_make_a_member_louder() {
     assert!(refused(&second) > 0);
     let calls = client(&world).await;
     let call = || {
-        let mut request =
-            Request::new(SendRequest { room: "lobby".into(), client_id: "c".into(), text: "hi".into() });
+        let mut request = Request::new(SendRequest::text("lobby", "c", "hi"));
         request.metadata_mut().insert("authorization", format!("Bearer {}", welcome.token).parse().unwrap());
         let mut calls = calls.clone();
         async move { calls.send(request).await }
@@ -153,7 +152,7 @@ async fn whoever_is_always_writing_is_told_of_now_and_then() {
 }
 
 fn send(client_id: &str) -> Ask {
-    Ask::Send(SendRequest { room: "lobby".into(), client_id: client_id.into(), text: "hi".into() })
+    Ask::Send(SendRequest::text("lobby", client_id, "hi"))
 }
 
 fn join(room: &str) -> Ask {

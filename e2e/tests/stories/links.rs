@@ -383,5 +383,5 @@ fn join(room: &str, since: Option<Position>) -> Ask {
 }
 
 fn send(client_id: &str, text: &str) -> Ask {
-    Ask::Send(SendRequest { room: "lobby".into(), client_id: client_id.into(), text: text.into() })
+    Ask::Send(SendRequest::text("lobby", client_id, text))
 }

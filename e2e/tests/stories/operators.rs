@@ -421,7 +421,7 @@ fn join(room: &str) -> Ask {
 }
 
 fn send(room: &str) -> SendRequest {
-    SendRequest { room: room.into(), client_id: "x".into(), text: "hi".into() }
+    SendRequest::text(room, "x", "hi")
 }
 
 fn code<Told>(answer: Result<Told, Status>) -> Code {

@@ -363,7 +363,7 @@ fn claims(sub: &str, changes: Value) -> Value {
 fn everything(room: &str) -> [Ask; 5] {
     [
         join(room),
-        Ask::Send(SendRequest { room: room.into(), client_id: "c1".into(), text: "hi".into() }),
+        Ask::Send(SendRequest::text(room, "c1", "hi")),
         history(room),
         Ask::Members(MembersRequest { room: room.into(), after: String::new(), limit: 0 }),
         Ask::Typing(TypingRequest { room: room.into() }),
@@ -395,7 +395,7 @@ async fn call_everything(world: &World, room: &str, token: &str) -> [Code; 3] {
     }
     let mut client = client(world).await;
     let room = room.to_owned();
-    let send = SendRequest { room: room.clone(), client_id: "unary".into(), text: "hi".into() };
+    let send = SendRequest::text(room.clone(), "unary", "hi");
     let history = HistoryRequest { room: room.clone(), before: 0, limit: 0 };
     let members = MembersRequest { room, after: String::new(), limit: 0 };
     let code = |outcome: Option<tonic::Status>| outcome.map_or(Code::Ok, |status| status.code());

@@ -267,7 +267,7 @@ async fn who_left_a_room_neither_hears_it_nor_speaks_in_it(world: World) {
     bob.send("attic", "c1", "between us").await;
     bob.send("lobby", "c2", "for all").await;
     assert_eq!(ada.message().await.client_id, "c2");
-    let send = SendRequest { room: "attic".into(), client_id: "c3".into(), text: "hi".into() };
+    let send = SendRequest::text("attic", "c3", "hi");
     for ask in [leave(), Ask::Send(send)] {
         let refused = ada.ask(ask).await;
         assert!(matches!(&refused, Heard::Error(error) if error.code == "NOT_JOINED"), "{refused:?}");

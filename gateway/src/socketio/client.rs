@@ -254,7 +254,7 @@ impl Client {
             Some(text) if name == "send" => {
                 // The member is this connection's alone, so a count tells its messages apart.
                 let client_id = format!("sio-{}", self.last_id);
-                let send = SendRequest { room: LOBBY.to_owned(), client_id, text };
+                let send = SendRequest::text(LOBBY, client_id, text);
                 self.ask(client_frame::Body::Send(send), ack);
             }
             _ => {

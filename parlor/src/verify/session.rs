@@ -116,8 +116,7 @@ impl Session {
         let end = Instant::now() + self.patience;
         loop {
             let asked_at = Instant::now();
-            let request =
-                SendRequest { room: room.to_owned(), client_id: client_id.to_owned(), text: text.to_owned() };
+            let request = SendRequest::text(room, client_id, text);
             let answer = match self.ask(Ask::Send(request)).await {
                 Ok(Reply::Sent(sent)) => Ok(Ack { seq: sent.seq, id: sent.id }),
                 Ok(other) => match wait_to_retry(&other, end).await {

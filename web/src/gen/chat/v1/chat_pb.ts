@@ -18,7 +18,7 @@ import type { Message as Message$1 } from "@bufbuild/protobuf";
  * Describes the file chat/v1/chat.proto.
  */
 export const file_chat_v1_chat: GenFile = /*@__PURE__*/
-  fileDesc("ChJjaGF0L3YxL2NoYXQucHJvdG8SB2NoYXQudjEi6wIKC0NsaWVudEZyYW1lEgoKAmlkGAEgASgNEiYKBWhlbGxvGAIgASgLMhUuY2hhdC52MS5IZWxsb1JlcXVlc3RIABIkCgRqb2luGAMgASgLMhQuY2hhdC52MS5Kb2luUmVxdWVzdEgAEiYKBWxlYXZlGAQgASgLMhUuY2hhdC52MS5MZWF2ZVJlcXVlc3RIABIkCgRzZW5kGAUgASgLMhQuY2hhdC52MS5TZW5kUmVxdWVzdEgAEioKB2hpc3RvcnkYBiABKAsyFy5jaGF0LnYxLkhpc3RvcnlSZXF1ZXN0SAASKgoHbWVtYmVycxgHIAEoCzIXLmNoYXQudjEuTWVtYmVyc1JlcXVlc3RIABIoCgZ0eXBpbmcYCCABKAsyFi5jaGF0LnYxLlR5cGluZ1JlcXVlc3RIABIqCgdyZWZyZXNoGAkgASgLMhcuY2hhdC52MS5SZWZyZXNoUmVxdWVzdEgAQgYKBGJvZHkiwAQKC1NlcnZlckZyYW1lEgoKAmlkGAEgASgNEiMKB3dlbGNvbWUYAiABKAsyEC5jaGF0LnYxLldlbGNvbWVIABIhCgZqb2luZWQYAyABKAsyDy5jaGF0LnYxLkpvaW5lZEgAEh0KBGxlZnQYBCABKAsyDS5jaGF0LnYxLkxlZnRIABIdCgRzZW50GAUgASgLMg0uY2hhdC52MS5TZW50SAASJwoHaGlzdG9yeRgGIAEoCzIULmNoYXQudjEuSGlzdG9yeVBhZ2VIABInCgdtZW1iZXJzGAcgASgLMhQuY2hhdC52MS5NZW1iZXJzUGFnZUgAEh8KBXR5cGVkGAggASgLMg4uY2hhdC52MS5UeXBlZEgAEicKCXJlZnJlc2hlZBgJIAEoCzISLmNoYXQudjEuUmVmcmVzaGVkSAASHwoFZXJyb3IYCiABKAsyDi5jaGF0LnYxLkVycm9ySAASIwoHbWVzc2FnZRgUIAEoCzIQLmNoYXQudjEuTWVzc2FnZUgAEiUKCHByZXNlbmNlGBUgASgLMhEuY2hhdC52MS5QcmVzZW5jZUgAEiEKBnR5cGluZxgWIAEoCzIPLmNoYXQudjEuVHlwaW5nSAASJwoJaGVhcnRiZWF0GBcgASgLMhIuY2hhdC52MS5IZWFydGJlYXRIABIdCgRtb3ZlGBggASgLMg0uY2hhdC52MS5Nb3ZlSAASIwoHcmVtb3ZlZBgZIAEoCzIQLmNoYXQudjEuUmVtb3ZlZEgAQgYKBGJvZHkiKgoMSGVsbG9SZXF1ZXN0Eg0KBXRva2VuGAEgASgJEgsKA2JvdBgCIAEoCCKtAQoHV2VsY29tZRIfCgZtZW1iZXIYASABKAsyDy5jaGF0LnYxLk1lbWJlchINCgV0b2tlbhgCIAEoCRIPCgdzZXNzaW9uGAMgASgJEhkKEWhlYXJ0YmVhdF9zZWNvbmRzGAQgASgNEhYKDm1heF90ZXh0X2J5dGVzGAUgASgNEi4KCmV4cGlyZXNfYXQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIj0KC0pvaW5SZXF1ZXN0EgwKBHJvb20YASABKAkSIAoFc2luY2UYAiABKAsyES5jaGF0LnYxLlBvc2l0aW9uIjIKCFBvc2l0aW9uEg0KBWVwb2NoGAEgASgJEgsKA3NlcRgCIAEoDRIKCgJpZBgDIAEoCSKgAQoGSm9pbmVkEgwKBHJvb20YASABKAkSDQoFZXBvY2gYAiABKAkSDAoEaGVhZBgDIAEoDRIPCgdyZXN1bWVkGAQgASgIEiIKCG1lc3NhZ2VzGAUgAygLMhAuY2hhdC52MS5NZXNzYWdlEiAKB21lbWJlcnMYBiADKAsyDy5jaGF0LnYxLk1lbWJlchIUCgxtZW1iZXJfY291bnQYByABKA0iHAoMTGVhdmVSZXF1ZXN0EgwKBHJvb20YASABKAkiFAoETGVmdBIMCgRyb29tGAEgASgJIjwKC1NlbmRSZXF1ZXN0EgwKBHJvb20YASABKAkSEQoJY2xpZW50X2lkGAIgASgJEgwKBHRleHQYAyABKAkiaQoEU2VudBIMCgRyb29tGAEgASgJEg0KBWVwb2NoGAIgASgJEgsKA3NlcRgDIAEoDRIKCgJpZBgEIAEoCRIrCgdzZW50X2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI9Cg5IaXN0b3J5UmVxdWVzdBIMCgRyb29tGAEgASgJEg4KBmJlZm9yZRgCIAEoDRINCgVsaW1pdBgDIAEoDSJOCgtIaXN0b3J5UGFnZRIMCgRyb29tGAEgASgJEg0KBWVwb2NoGAIgASgJEiIKCG1lc3NhZ2VzGAMgAygLMhAuY2hhdC52MS5NZXNzYWdlIjwKDk1lbWJlcnNSZXF1ZXN0EgwKBHJvb20YASABKAkSDQoFYWZ0ZXIYAiABKAkSDQoFbGltaXQYAyABKA0iUwoLTWVtYmVyc1BhZ2USDAoEcm9vbRgBIAEoCRIgCgdtZW1iZXJzGAIgAygLMg8uY2hhdC52MS5NZW1iZXISFAoMbWVtYmVyX2NvdW50GAMgASgNIh0KDVR5cGluZ1JlcXVlc3QSDAoEcm9vbRgBIAEoCSIVCgVUeXBlZBIMCgRyb29tGAEgASgJIh8KDlJlZnJlc2hSZXF1ZXN0Eg0KBXRva2VuGAEgASgJIkoKCVJlZnJlc2hlZBINCgV0b2tlbhgBIAEoCRIuCgpleHBpcmVzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJACgZNZW1iZXISCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIOCgZhdmF0YXIYAyABKAkSDAoEa2luZBgEIAEoCSLQAQoHTWVzc2FnZRIMCgRyb29tGAEgASgJEg0KBWVwb2NoGAIgASgJEgsKA3NlcRgDIAEoDRIKCgJpZBgEIAEoCRIRCgljbGllbnRfaWQYBSABKAkSDAoEdGV4dBgGIAEoCRIrCgdzZW50X2F0GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIfCgZtZW1iZXIYCCABKAsyDy5jaGF0LnYxLk1lbWJlchIPCgdkZWxldGVkGAkgASgIEg8KB2RlbGV0ZXMYCiABKA0iXQoIUHJlc2VuY2USDAoEcm9vbRgBIAEoCRIfCgZqb2luZWQYAiADKAsyDy5jaGF0LnYxLk1lbWJlchIMCgRsZWZ0GAMgAygJEhQKDG1lbWJlcl9jb3VudBgEIAEoDSI3CgZUeXBpbmcSDAoEcm9vbRgBIAEoCRIfCgZtZW1iZXIYAiABKAsyDy5jaGF0LnYxLk1lbWJlciIpCglIZWFydGJlYXQSHAoFaGVhZHMYASADKAsyDS5jaGF0LnYxLkhlYWQiMAoESGVhZBIMCgRyb29tGAEgASgJEg0KBWVwb2NoGAIgASgJEgsKA3NlcRgDIAEoDSIeCgRNb3ZlEhYKDndpdGhpbl9zZWNvbmRzGAEgASgNIicKB1JlbW92ZWQSDAoEcm9vbRgBIAEoCRIOCgZyZWFzb24YAiABKAkiUQoFRXJyb3ISDAoEY29kZRgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEhEKCXJldHJ5YWJsZRgDIAEoCBIWCg5yZXRyeV9hZnRlcl9tcxgEIAEoDTLpAQoLQ2hhdFNlcnZpY2USOQoHQ29ubmVjdBIULmNoYXQudjEuQ2xpZW50RnJhbWUaFC5jaGF0LnYxLlNlcnZlckZyYW1lKAEwARIrCgRTZW5kEhQuY2hhdC52MS5TZW5kUmVxdWVzdBoNLmNoYXQudjEuU2VudBI4CgdIaXN0b3J5EhcuY2hhdC52MS5IaXN0b3J5UmVxdWVzdBoULmNoYXQudjEuSGlzdG9yeVBhZ2USOAoHTWVtYmVycxIXLmNoYXQudjEuTWVtYmVyc1JlcXVlc3QaFC5jaGF0LnYxLk1lbWJlcnNQYWdlYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("ChJjaGF0L3YxL2NoYXQucHJvdG8SB2NoYXQudjEisQQKC0NsaWVudEZyYW1lEgoKAmlkGAEgASgNEiYKBWhlbGxvGAIgASgLMhUuY2hhdC52MS5IZWxsb1JlcXVlc3RIABIkCgRqb2luGAMgASgLMhQuY2hhdC52MS5Kb2luUmVxdWVzdEgAEiYKBWxlYXZlGAQgASgLMhUuY2hhdC52MS5MZWF2ZVJlcXVlc3RIABIkCgRzZW5kGAUgASgLMhQuY2hhdC52MS5TZW5kUmVxdWVzdEgAEioKB2hpc3RvcnkYBiABKAsyFy5jaGF0LnYxLkhpc3RvcnlSZXF1ZXN0SAASKgoHbWVtYmVycxgHIAEoCzIXLmNoYXQudjEuTWVtYmVyc1JlcXVlc3RIABIoCgZ0eXBpbmcYCCABKAsyFi5jaGF0LnYxLlR5cGluZ1JlcXVlc3RIABIqCgdyZWZyZXNoGAkgASgLMhcuY2hhdC52MS5SZWZyZXNoUmVxdWVzdEgAEiQKBGVkaXQYCiABKAsyFC5jaGF0LnYxLkVkaXRSZXF1ZXN0SAASKAoGZGVsZXRlGAsgASgLMhYuY2hhdC52MS5EZWxldGVSZXF1ZXN0SAASJgoFcmVhY3QYDCABKAsyFS5jaGF0LnYxLlJlYWN0UmVxdWVzdEgAEiQKBHJlYWQYDSABKAsyFC5jaGF0LnYxLlJlYWRSZXF1ZXN0SAASJgoFcm9vbXMYDiABKAsyFS5jaGF0LnYxLlJvb21zUmVxdWVzdEgAQgYKBGJvZHkihAUKC1NlcnZlckZyYW1lEgoKAmlkGAEgASgNEiMKB3dlbGNvbWUYAiABKAsyEC5jaGF0LnYxLldlbGNvbWVIABIhCgZqb2luZWQYAyABKAsyDy5jaGF0LnYxLkpvaW5lZEgAEh0KBGxlZnQYBCABKAsyDS5jaGF0LnYxLkxlZnRIABIdCgRzZW50GAUgASgLMg0uY2hhdC52MS5TZW50SAASJwoHaGlzdG9yeRgGIAEoCzIULmNoYXQudjEuSGlzdG9yeVBhZ2VIABInCgdtZW1iZXJzGAcgASgLMhQuY2hhdC52MS5NZW1iZXJzUGFnZUgAEh8KBXR5cGVkGAggASgLMg4uY2hhdC52MS5UeXBlZEgAEicKCXJlZnJlc2hlZBgJIAEoCzISLmNoYXQudjEuUmVmcmVzaGVkSAASHwoFZXJyb3IYCiABKAsyDi5jaGF0LnYxLkVycm9ySAASHQoEcmVhZBgLIAEoCzINLmNoYXQudjEuUmVhZEgAEiMKBXJvb21zGAwgASgLMhIuY2hhdC52MS5Sb29tc1BhZ2VIABIjCgdtZXNzYWdlGBQgASgLMhAuY2hhdC52MS5NZXNzYWdlSAASJQoIcHJlc2VuY2UYFSABKAsyES5jaGF0LnYxLlByZXNlbmNlSAASIQoGdHlwaW5nGBYgASgLMg8uY2hhdC52MS5UeXBpbmdIABInCgloZWFydGJlYXQYFyABKAsyEi5jaGF0LnYxLkhlYXJ0YmVhdEgAEh0KBG1vdmUYGCABKAsyDS5jaGF0LnYxLk1vdmVIABIjCgdyZW1vdmVkGBkgASgLMhAuY2hhdC52MS5SZW1vdmVkSABCBgoEYm9keSIqCgxIZWxsb1JlcXVlc3QSDQoFdG9rZW4YASABKAkSCwoDYm90GAIgASgIIsABCgdXZWxjb21lEh8KBm1lbWJlchgBIAEoCzIPLmNoYXQudjEuTWVtYmVyEg0KBXRva2VuGAIgASgJEg8KB3Nlc3Npb24YAyABKAkSGQoRaGVhcnRiZWF0X3NlY29uZHMYBCABKA0SFgoObWF4X3RleHRfYnl0ZXMYBSABKA0SLgoKZXhwaXJlc19hdBgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJd2ViX2J1aWxkGAcgASgJIj0KC0pvaW5SZXF1ZXN0EgwKBHJvb20YASABKAkSIAoFc2luY2UYAiABKAsyES5jaGF0LnYxLlBvc2l0aW9uIjIKCFBvc2l0aW9uEg0KBWVwb2NoGAEgASgJEgsKA3NlcRgCIAEoDRIKCgJpZBgDIAEoCSKuAQoGSm9pbmVkEgwKBHJvb20YASABKAkSDQoFZXBvY2gYAiABKAkSDAoEaGVhZBgDIAEoDRIPCgdyZXN1bWVkGAQgASgIEiIKCG1lc3NhZ2VzGAUgAygLMhAuY2hhdC52MS5NZXNzYWdlEiAKB21lbWJlcnMYBiADKAsyDy5jaGF0LnYxLk1lbWJlchIUCgxtZW1iZXJfY291bnQYByABKA0SDAoEcmVhZBgIIAEoDSIcCgxMZWF2ZVJlcXVlc3QSDAoEcm9vbRgBIAEoCSIUCgRMZWZ0EgwKBHJvb20YASABKAkiigEKC1NlbmRSZXF1ZXN0EgwKBHJvb20YASABKAkSEQoJY2xpZW50X2lkGAIgASgJEgwKBHRleHQYAyABKAkSJQoIcmVwbHlfdG8YBCABKAsyEy5jaGF0LnYxLk1lc3NhZ2VSZWYSEAoIbWVudGlvbnMYBSADKAkSEwoLYXR0YWNobWVudHMYBiADKAkiJQoKTWVzc2FnZVJlZhILCgNzZXEYASABKA0SCgoCaWQYAiABKAkidAoLRWRpdFJlcXVlc3QSDAoEcm9vbRgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSJAoHbWVzc2FnZRgDIAEoCzITLmNoYXQudjEuTWVzc2FnZVJlZhIMCgR0ZXh0GAQgASgJEhAKCG1lbnRpb25zGAUgAygJIlYKDURlbGV0ZVJlcXVlc3QSDAoEcm9vbRgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSJAoHbWVzc2FnZRgDIAEoCzITLmNoYXQudjEuTWVzc2FnZVJlZiJ0CgxSZWFjdFJlcXVlc3QSDAoEcm9vbRgBIAEoCRIRCgljbGllbnRfaWQYAiABKAkSJAoHbWVzc2FnZRgDIAEoCzITLmNoYXQudjEuTWVzc2FnZVJlZhINCgVlbW9qaRgEIAEoCRIOCgZyZW1vdmUYBSABKAgiKAoLUmVhZFJlcXVlc3QSDAoEcm9vbRgBIAEoCRILCgNzZXEYAiABKA0iMAoEUmVhZBIMCgRyb29tGAEgASgJEg0KBWVwb2NoGAIgASgJEgsKA3NlcRgDIAEoDSIOCgxSb29tc1JlcXVlc3QiMAoJUm9vbXNQYWdlEiMKBXJvb21zGAEgAygLMhQuY2hhdC52MS5Sb29tU3VtbWFyeSJ+CgtSb29tU3VtbWFyeRIMCgRyb29tGAEgASgJEg0KBWVwb2NoGAIgASgJEgwKBGhlYWQYAyABKA0SDAoEcmVhZBgEIAEoDRIOCgZ1bnJlYWQYBSABKA0SEAoIbWVudGlvbnMYBiABKA0SFAoMbWVtYmVyX2NvdW50GAcgASgNImkKBFNlbnQSDAoEcm9vbRgBIAEoCRINCgVlcG9jaBgCIAEoCRILCgNzZXEYAyABKA0SCgoCaWQYBCABKAkSKwoHc2VudF9hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiPQoOSGlzdG9yeVJlcXVlc3QSDAoEcm9vbRgBIAEoCRIOCgZiZWZvcmUYAiABKA0SDQoFbGltaXQYAyABKA0iTgoLSGlzdG9yeVBhZ2USDAoEcm9vbRgBIAEoCRINCgVlcG9jaBgCIAEoCRIiCghtZXNzYWdlcxgDIAMoCzIQLmNoYXQudjEuTWVzc2FnZSI8Cg5NZW1iZXJzUmVxdWVzdBIMCgRyb29tGAEgASgJEg0KBWFmdGVyGAIgASgJEg0KBWxpbWl0GAMgASgNIlMKC01lbWJlcnNQYWdlEgwKBHJvb20YASABKAkSIAoHbWVtYmVycxgCIAMoCzIPLmNoYXQudjEuTWVtYmVyEhQKDG1lbWJlcl9jb3VudBgDIAEoDSIdCg1UeXBpbmdSZXF1ZXN0EgwKBHJvb20YASABKAkiFQoFVHlwZWQSDAoEcm9vbRgBIAEoCSIfCg5SZWZyZXNoUmVxdWVzdBINCgV0b2tlbhgBIAEoCSJKCglSZWZyZXNoZWQSDQoFdG9rZW4YASABKAkSLgoKZXhwaXJlc19hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiQAoGTWVtYmVyEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSDgoGYXZhdGFyGAMgASgJEgwKBGtpbmQYBCABKAkizgMKB01lc3NhZ2USDAoEcm9vbRgBIAEoCRINCgVlcG9jaBgCIAEoCRILCgNzZXEYAyABKA0SCgoCaWQYBCABKAkSEQoJY2xpZW50X2lkGAUgASgJEgwKBHRleHQYBiABKAkSKwoHc2VudF9hdBgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASHwoGbWVtYmVyGAggASgLMg8uY2hhdC52MS5NZW1iZXISDwoHZGVsZXRlZBgJIAEoCBIPCgdkZWxldGVzGAogASgNEg0KBWVkaXRzGAsgASgNEiMKCHJlYWN0aW9uGAwgASgLMhEuY2hhdC52MS5SZWFjdGlvbhIPCgdjaGFuZ2VkGA0gASgNEi0KCWVkaXRlZF9hdBgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJQoIcmVwbHlfdG8YDyABKAsyEy5jaGF0LnYxLk1lc3NhZ2VSZWYSEAoIbWVudGlvbnMYECADKAkSJQoJcmVhY3Rpb25zGBEgAygLMhIuY2hhdC52MS5SZWFjdGlvbnMSKAoLYXR0YWNobWVudHMYEiADKAsyEy5jaGF0LnYxLkF0dGFjaG1lbnQiNwoIUmVhY3Rpb24SCwoDc2VxGAEgASgNEg0KBWVtb2ppGAIgASgJEg8KB3JlbW92ZWQYAyABKAgiKwoJUmVhY3Rpb25zEg0KBWVtb2ppGAEgASgJEg8KB21lbWJlcnMYAiADKAkiYQoKQXR0YWNobWVudBIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBHR5cGUYAyABKAkSDAoEc2l6ZRgEIAEoDRINCgV3aWR0aBgFIAEoDRIOCgZoZWlnaHQYBiABKA0iXQoIUHJlc2VuY2USDAoEcm9vbRgBIAEoCRIfCgZqb2luZWQYAiADKAsyDy5jaGF0LnYxLk1lbWJlchIMCgRsZWZ0GAMgAygJEhQKDG1lbWJlcl9jb3VudBgEIAEoDSI3CgZUeXBpbmcSDAoEcm9vbRgBIAEoCRIfCgZtZW1iZXIYAiABKAsyDy5jaGF0LnYxLk1lbWJlciIpCglIZWFydGJlYXQSHAoFaGVhZHMYASADKAsyDS5jaGF0LnYxLkhlYWQiMAoESGVhZBIMCgRyb29tGAEgASgJEg0KBWVwb2NoGAIgASgJEgsKA3NlcRgDIAEoDSIeCgRNb3ZlEhYKDndpdGhpbl9zZWNvbmRzGAEgASgNIicKB1JlbW92ZWQSDAoEcm9vbRgBIAEoCRIOCgZyZWFzb24YAiABKAkiUQoFRXJyb3ISDAoEY29kZRgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEhEKCXJldHJ5YWJsZRgDIAEoCBIWCg5yZXRyeV9hZnRlcl9tcxgEIAEoDTLpAQoLQ2hhdFNlcnZpY2USOQoHQ29ubmVjdBIULmNoYXQudjEuQ2xpZW50RnJhbWUaFC5jaGF0LnYxLlNlcnZlckZyYW1lKAEwARIrCgRTZW5kEhQuY2hhdC52MS5TZW5kUmVxdWVzdBoNLmNoYXQudjEuU2VudBI4CgdIaXN0b3J5EhcuY2hhdC52MS5IaXN0b3J5UmVxdWVzdBoULmNoYXQudjEuSGlzdG9yeVBhZ2USOAoHTWVtYmVycxIXLmNoYXQudjEuTWVtYmVyc1JlcXVlc3QaFC5jaGF0LnYxLk1lbWJlcnNQYWdlYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * What a client says. A frame with an id gets exactly one ServerFrame with that id: its reply or an error.
@@ -84,6 +84,36 @@ export type ClientFrame = Message$1<"chat.v1.ClientFrame"> & {
      */
     value: RefreshRequest;
     case: "refresh";
+  } | {
+    /**
+     * @generated from field: chat.v1.EditRequest edit = 10;
+     */
+    value: EditRequest;
+    case: "edit";
+  } | {
+    /**
+     * @generated from field: chat.v1.DeleteRequest delete = 11;
+     */
+    value: DeleteRequest;
+    case: "delete";
+  } | {
+    /**
+     * @generated from field: chat.v1.ReactRequest react = 12;
+     */
+    value: ReactRequest;
+    case: "react";
+  } | {
+    /**
+     * @generated from field: chat.v1.ReadRequest read = 13;
+     */
+    value: ReadRequest;
+    case: "read";
+  } | {
+    /**
+     * @generated from field: chat.v1.RoomsRequest rooms = 14;
+     */
+    value: RoomsRequest;
+    case: "rooms";
   } | { case: undefined; value?: undefined };
 };
 
@@ -139,6 +169,31 @@ export type ClientFrameJson = {
    * @generated from field: chat.v1.RefreshRequest refresh = 9;
    */
   refresh?: RefreshRequestJson;
+
+  /**
+   * @generated from field: chat.v1.EditRequest edit = 10;
+   */
+  edit?: EditRequestJson;
+
+  /**
+   * @generated from field: chat.v1.DeleteRequest delete = 11;
+   */
+  delete?: DeleteRequestJson;
+
+  /**
+   * @generated from field: chat.v1.ReactRequest react = 12;
+   */
+  react?: ReactRequestJson;
+
+  /**
+   * @generated from field: chat.v1.ReadRequest read = 13;
+   */
+  read?: ReadRequestJson;
+
+  /**
+   * @generated from field: chat.v1.RoomsRequest rooms = 14;
+   */
+  rooms?: RoomsRequestJson;
 };
 
 /**
@@ -224,6 +279,20 @@ export type ServerFrame = Message$1<"chat.v1.ServerFrame"> & {
      */
     value: Error;
     case: "error";
+  } | {
+    /**
+     * Also an event: without an id, another session of this member has read on.
+     *
+     * @generated from field: chat.v1.Read read = 11;
+     */
+    value: Read;
+    case: "read";
+  } | {
+    /**
+     * @generated from field: chat.v1.RoomsPage rooms = 12;
+     */
+    value: RoomsPage;
+    case: "rooms";
   } | {
     /**
      * Events.
@@ -328,6 +397,18 @@ export type ServerFrameJson = {
    * @generated from field: chat.v1.Error error = 10;
    */
   error?: ErrorJson;
+
+  /**
+   * Also an event: without an id, another session of this member has read on.
+   *
+   * @generated from field: chat.v1.Read read = 11;
+   */
+  read?: ReadJson;
+
+  /**
+   * @generated from field: chat.v1.RoomsPage rooms = 12;
+   */
+  rooms?: RoomsPageJson;
 
   /**
    * Events.
@@ -468,6 +549,13 @@ export type Welcome = Message$1<"chat.v1.Welcome"> & {
    * @generated from field: google.protobuf.Timestamp expires_at = 6;
    */
   expiresAt?: Timestamp | undefined;
+
+  /**
+   * Names the web client that this gateway serves, if it serves one: a page that knows another one is out of date.
+   *
+   * @generated from field: string web_build = 7;
+   */
+  webBuild: string;
 };
 
 /**
@@ -518,6 +606,13 @@ export type WelcomeJson = {
    * @generated from field: google.protobuf.Timestamp expires_at = 6;
    */
   expiresAt?: TimestampJson;
+
+  /**
+   * Names the web client that this gateway serves, if it serves one: a page that knows another one is out of date.
+   *
+   * @generated from field: string web_build = 7;
+   */
+  webBuild?: string;
 };
 
 /**
@@ -684,6 +779,13 @@ export type Joined = Message$1<"chat.v1.Joined"> & {
    * @generated from field: uint32 member_count = 7;
    */
   memberCount: number;
+
+  /**
+   * Up to where this member has read, by any session. 0: nothing.
+   *
+   * @generated from field: uint32 read = 8;
+   */
+  read: number;
 };
 
 /**
@@ -735,6 +837,13 @@ export type JoinedJson = {
    * @generated from field: uint32 member_count = 7;
    */
   memberCount?: number;
+
+  /**
+   * Up to where this member has read, by any session. 0: nothing.
+   *
+   * @generated from field: uint32 read = 8;
+   */
+  read?: number;
 };
 
 /**
@@ -825,11 +934,32 @@ export type SendRequest = Message$1<"chat.v1.SendRequest"> & {
   clientId: string;
 
   /**
-   * 1 to max_text_bytes bytes, not blank. Data, never markup.
+   * 1 to max_text_bytes bytes, not blank; or empty, if something is attached. Data, never markup.
    *
    * @generated from field: string text = 3;
    */
   text: string;
+
+  /**
+   * What it answers, if anything.
+   *
+   * @generated from field: chat.v1.MessageRef reply_to = 4;
+   */
+  replyTo?: MessageRef | undefined;
+
+  /**
+   * Who is spoken to, by member id; at most 50.
+   *
+   * @generated from field: repeated string mentions = 5;
+   */
+  mentions: string[];
+
+  /**
+   * The ids of what was uploaded to this room by this member and not sent yet; at most 10.
+   *
+   * @generated from field: repeated string attachments = 6;
+   */
+  attachments: string[];
 };
 
 /**
@@ -851,11 +981,32 @@ export type SendRequestJson = {
   clientId?: string;
 
   /**
-   * 1 to max_text_bytes bytes, not blank. Data, never markup.
+   * 1 to max_text_bytes bytes, not blank; or empty, if something is attached. Data, never markup.
    *
    * @generated from field: string text = 3;
    */
   text?: string;
+
+  /**
+   * What it answers, if anything.
+   *
+   * @generated from field: chat.v1.MessageRef reply_to = 4;
+   */
+  replyTo?: MessageRefJson;
+
+  /**
+   * Who is spoken to, by member id; at most 50.
+   *
+   * @generated from field: repeated string mentions = 5;
+   */
+  mentions?: string[];
+
+  /**
+   * The ids of what was uploaded to this room by this member and not sent yet; at most 10.
+   *
+   * @generated from field: repeated string attachments = 6;
+   */
+  attachments?: string[];
 };
 
 /**
@@ -866,7 +1017,510 @@ export const SendRequestSchema: GenMessage<SendRequest, {jsonType: SendRequestJs
   messageDesc(file_chat_v1_chat, 9);
 
 /**
- * The reply to send: the message is kept, under this number.
+ * A message of the same room.
+ *
+ * @generated from message chat.v1.MessageRef
+ */
+export type MessageRef = Message$1<"chat.v1.MessageRef"> & {
+  /**
+   * @generated from field: uint32 seq = 1;
+   */
+  seq: number;
+
+  /**
+   * Proves that the seq still names that message.
+   *
+   * @generated from field: string id = 2;
+   */
+  id: string;
+};
+
+/**
+ * A message of the same room.
+ *
+ * @generated from message chat.v1.MessageRef
+ */
+export type MessageRefJson = {
+  /**
+   * @generated from field: uint32 seq = 1;
+   */
+  seq?: number;
+
+  /**
+   * Proves that the seq still names that message.
+   *
+   * @generated from field: string id = 2;
+   */
+  id?: string;
+};
+
+/**
+ * Describes the message chat.v1.MessageRef.
+ * Use `create(MessageRefSchema)` to create a new message.
+ */
+export const MessageRefSchema: GenMessage<MessageRef, {jsonType: MessageRefJson}> = /*@__PURE__*/
+  messageDesc(file_chat_v1_chat, 10);
+
+/**
+ * Changes the text of a message of one's own. A repeated request is one change, as in `send`. The reply is `sent`.
+ *
+ * @generated from message chat.v1.EditRequest
+ */
+export type EditRequest = Message$1<"chat.v1.EditRequest"> & {
+  /**
+   * @generated from field: string room = 1;
+   */
+  room: string;
+
+  /**
+   * @generated from field: string client_id = 2;
+   */
+  clientId: string;
+
+  /**
+   * @generated from field: chat.v1.MessageRef message = 3;
+   */
+  message?: MessageRef | undefined;
+
+  /**
+   * As in `send`.
+   *
+   * @generated from field: string text = 4;
+   */
+  text: string;
+
+  /**
+   * @generated from field: repeated string mentions = 5;
+   */
+  mentions: string[];
+};
+
+/**
+ * Changes the text of a message of one's own. A repeated request is one change, as in `send`. The reply is `sent`.
+ *
+ * @generated from message chat.v1.EditRequest
+ */
+export type EditRequestJson = {
+  /**
+   * @generated from field: string room = 1;
+   */
+  room?: string;
+
+  /**
+   * @generated from field: string client_id = 2;
+   */
+  clientId?: string;
+
+  /**
+   * @generated from field: chat.v1.MessageRef message = 3;
+   */
+  message?: MessageRefJson;
+
+  /**
+   * As in `send`.
+   *
+   * @generated from field: string text = 4;
+   */
+  text?: string;
+
+  /**
+   * @generated from field: repeated string mentions = 5;
+   */
+  mentions?: string[];
+};
+
+/**
+ * Describes the message chat.v1.EditRequest.
+ * Use `create(EditRequestSchema)` to create a new message.
+ */
+export const EditRequestSchema: GenMessage<EditRequest, {jsonType: EditRequestJson}> = /*@__PURE__*/
+  messageDesc(file_chat_v1_chat, 11);
+
+/**
+ * Deletes a message of one's own. A repeated request is one change, as in `send`. The reply is `sent`.
+ *
+ * @generated from message chat.v1.DeleteRequest
+ */
+export type DeleteRequest = Message$1<"chat.v1.DeleteRequest"> & {
+  /**
+   * @generated from field: string room = 1;
+   */
+  room: string;
+
+  /**
+   * @generated from field: string client_id = 2;
+   */
+  clientId: string;
+
+  /**
+   * @generated from field: chat.v1.MessageRef message = 3;
+   */
+  message?: MessageRef | undefined;
+};
+
+/**
+ * Deletes a message of one's own. A repeated request is one change, as in `send`. The reply is `sent`.
+ *
+ * @generated from message chat.v1.DeleteRequest
+ */
+export type DeleteRequestJson = {
+  /**
+   * @generated from field: string room = 1;
+   */
+  room?: string;
+
+  /**
+   * @generated from field: string client_id = 2;
+   */
+  clientId?: string;
+
+  /**
+   * @generated from field: chat.v1.MessageRef message = 3;
+   */
+  message?: MessageRefJson;
+};
+
+/**
+ * Describes the message chat.v1.DeleteRequest.
+ * Use `create(DeleteRequestSchema)` to create a new message.
+ */
+export const DeleteRequestSchema: GenMessage<DeleteRequest, {jsonType: DeleteRequestJson}> = /*@__PURE__*/
+  messageDesc(file_chat_v1_chat, 12);
+
+/**
+ * Puts a reaction to a message, or takes it back. A repeated request is one change, as in `send`. The reply is `sent`.
+ *
+ * @generated from message chat.v1.ReactRequest
+ */
+export type ReactRequest = Message$1<"chat.v1.ReactRequest"> & {
+  /**
+   * @generated from field: string room = 1;
+   */
+  room: string;
+
+  /**
+   * @generated from field: string client_id = 2;
+   */
+  clientId: string;
+
+  /**
+   * @generated from field: chat.v1.MessageRef message = 3;
+   */
+  message?: MessageRef | undefined;
+
+  /**
+   * One emoji: 1 to 64 bytes of UTF-8, without spaces and control characters.
+   *
+   * @generated from field: string emoji = 4;
+   */
+  emoji: string;
+
+  /**
+   * True: take it back.
+   *
+   * @generated from field: bool remove = 5;
+   */
+  remove: boolean;
+};
+
+/**
+ * Puts a reaction to a message, or takes it back. A repeated request is one change, as in `send`. The reply is `sent`.
+ *
+ * @generated from message chat.v1.ReactRequest
+ */
+export type ReactRequestJson = {
+  /**
+   * @generated from field: string room = 1;
+   */
+  room?: string;
+
+  /**
+   * @generated from field: string client_id = 2;
+   */
+  clientId?: string;
+
+  /**
+   * @generated from field: chat.v1.MessageRef message = 3;
+   */
+  message?: MessageRefJson;
+
+  /**
+   * One emoji: 1 to 64 bytes of UTF-8, without spaces and control characters.
+   *
+   * @generated from field: string emoji = 4;
+   */
+  emoji?: string;
+
+  /**
+   * True: take it back.
+   *
+   * @generated from field: bool remove = 5;
+   */
+  remove?: boolean;
+};
+
+/**
+ * Describes the message chat.v1.ReactRequest.
+ * Use `create(ReactRequestSchema)` to create a new message.
+ */
+export const ReactRequestSchema: GenMessage<ReactRequest, {jsonType: ReactRequestJson}> = /*@__PURE__*/
+  messageDesc(file_chat_v1_chat, 13);
+
+/**
+ * Says up to where this member has read the room. It never goes back.
+ *
+ * @generated from message chat.v1.ReadRequest
+ */
+export type ReadRequest = Message$1<"chat.v1.ReadRequest"> & {
+  /**
+   * @generated from field: string room = 1;
+   */
+  room: string;
+
+  /**
+   * @generated from field: uint32 seq = 2;
+   */
+  seq: number;
+};
+
+/**
+ * Says up to where this member has read the room. It never goes back.
+ *
+ * @generated from message chat.v1.ReadRequest
+ */
+export type ReadRequestJson = {
+  /**
+   * @generated from field: string room = 1;
+   */
+  room?: string;
+
+  /**
+   * @generated from field: uint32 seq = 2;
+   */
+  seq?: number;
+};
+
+/**
+ * Describes the message chat.v1.ReadRequest.
+ * Use `create(ReadRequestSchema)` to create a new message.
+ */
+export const ReadRequestSchema: GenMessage<ReadRequest, {jsonType: ReadRequestJson}> = /*@__PURE__*/
+  messageDesc(file_chat_v1_chat, 14);
+
+/**
+ * The reply to read: up to where this member has read the room.
+ *
+ * @generated from message chat.v1.Read
+ */
+export type Read = Message$1<"chat.v1.Read"> & {
+  /**
+   * @generated from field: string room = 1;
+   */
+  room: string;
+
+  /**
+   * @generated from field: string epoch = 2;
+   */
+  epoch: string;
+
+  /**
+   * @generated from field: uint32 seq = 3;
+   */
+  seq: number;
+};
+
+/**
+ * The reply to read: up to where this member has read the room.
+ *
+ * @generated from message chat.v1.Read
+ */
+export type ReadJson = {
+  /**
+   * @generated from field: string room = 1;
+   */
+  room?: string;
+
+  /**
+   * @generated from field: string epoch = 2;
+   */
+  epoch?: string;
+
+  /**
+   * @generated from field: uint32 seq = 3;
+   */
+  seq?: number;
+};
+
+/**
+ * Describes the message chat.v1.Read.
+ * Use `create(ReadSchema)` to create a new message.
+ */
+export const ReadSchema: GenMessage<Read, {jsonType: ReadJson}> = /*@__PURE__*/
+  messageDesc(file_chat_v1_chat, 15);
+
+/**
+ * Asks for the rooms that this member was in lately.
+ *
+ * @generated from message chat.v1.RoomsRequest
+ */
+export type RoomsRequest = Message$1<"chat.v1.RoomsRequest"> & {
+};
+
+/**
+ * Asks for the rooms that this member was in lately.
+ *
+ * @generated from message chat.v1.RoomsRequest
+ */
+export type RoomsRequestJson = {
+};
+
+/**
+ * Describes the message chat.v1.RoomsRequest.
+ * Use `create(RoomsRequestSchema)` to create a new message.
+ */
+export const RoomsRequestSchema: GenMessage<RoomsRequest, {jsonType: RoomsRequestJson}> = /*@__PURE__*/
+  messageDesc(file_chat_v1_chat, 16);
+
+/**
+ * The reply to rooms: those joined last first, at most 100.
+ *
+ * @generated from message chat.v1.RoomsPage
+ */
+export type RoomsPage = Message$1<"chat.v1.RoomsPage"> & {
+  /**
+   * @generated from field: repeated chat.v1.RoomSummary rooms = 1;
+   */
+  rooms: RoomSummary[];
+};
+
+/**
+ * The reply to rooms: those joined last first, at most 100.
+ *
+ * @generated from message chat.v1.RoomsPage
+ */
+export type RoomsPageJson = {
+  /**
+   * @generated from field: repeated chat.v1.RoomSummary rooms = 1;
+   */
+  rooms?: RoomSummaryJson[];
+};
+
+/**
+ * Describes the message chat.v1.RoomsPage.
+ * Use `create(RoomsPageSchema)` to create a new message.
+ */
+export const RoomsPageSchema: GenMessage<RoomsPage, {jsonType: RoomsPageJson}> = /*@__PURE__*/
+  messageDesc(file_chat_v1_chat, 17);
+
+/**
+ * A room as one of its members sees it from outside.
+ *
+ * @generated from message chat.v1.RoomSummary
+ */
+export type RoomSummary = Message$1<"chat.v1.RoomSummary"> & {
+  /**
+   * @generated from field: string room = 1;
+   */
+  room: string;
+
+  /**
+   * @generated from field: string epoch = 2;
+   */
+  epoch: string;
+
+  /**
+   * The newest seq of the room.
+   *
+   * @generated from field: uint32 head = 3;
+   */
+  head: number;
+
+  /**
+   * Up to where this member has read.
+   *
+   * @generated from field: uint32 read = 4;
+   */
+  read: number;
+
+  /**
+   * How many messages came after it, without changes of earlier ones and without one's own. 100: 100 or more.
+   *
+   * @generated from field: uint32 unread = 5;
+   */
+  unread: number;
+
+  /**
+   * In how many of them this member is spoken to.
+   *
+   * @generated from field: uint32 mentions = 6;
+   */
+  mentions: number;
+
+  /**
+   * @generated from field: uint32 member_count = 7;
+   */
+  memberCount: number;
+};
+
+/**
+ * A room as one of its members sees it from outside.
+ *
+ * @generated from message chat.v1.RoomSummary
+ */
+export type RoomSummaryJson = {
+  /**
+   * @generated from field: string room = 1;
+   */
+  room?: string;
+
+  /**
+   * @generated from field: string epoch = 2;
+   */
+  epoch?: string;
+
+  /**
+   * The newest seq of the room.
+   *
+   * @generated from field: uint32 head = 3;
+   */
+  head?: number;
+
+  /**
+   * Up to where this member has read.
+   *
+   * @generated from field: uint32 read = 4;
+   */
+  read?: number;
+
+  /**
+   * How many messages came after it, without changes of earlier ones and without one's own. 100: 100 or more.
+   *
+   * @generated from field: uint32 unread = 5;
+   */
+  unread?: number;
+
+  /**
+   * In how many of them this member is spoken to.
+   *
+   * @generated from field: uint32 mentions = 6;
+   */
+  mentions?: number;
+
+  /**
+   * @generated from field: uint32 member_count = 7;
+   */
+  memberCount?: number;
+};
+
+/**
+ * Describes the message chat.v1.RoomSummary.
+ * Use `create(RoomSummarySchema)` to create a new message.
+ */
+export const RoomSummarySchema: GenMessage<RoomSummary, {jsonType: RoomSummaryJson}> = /*@__PURE__*/
+  messageDesc(file_chat_v1_chat, 18);
+
+/**
+ * The reply to send, edit, delete and react: the message or the change is kept, under this number.
  *
  * @generated from message chat.v1.Sent
  */
@@ -898,7 +1552,7 @@ export type Sent = Message$1<"chat.v1.Sent"> & {
 };
 
 /**
- * The reply to send: the message is kept, under this number.
+ * The reply to send, edit, delete and react: the message or the change is kept, under this number.
  *
  * @generated from message chat.v1.Sent
  */
@@ -934,7 +1588,7 @@ export type SentJson = {
  * Use `create(SentSchema)` to create a new message.
  */
 export const SentSchema: GenMessage<Sent, {jsonType: SentJson}> = /*@__PURE__*/
-  messageDesc(file_chat_v1_chat, 10);
+  messageDesc(file_chat_v1_chat, 19);
 
 /**
  * Asks for older messages.
@@ -993,7 +1647,7 @@ export type HistoryRequestJson = {
  * Use `create(HistoryRequestSchema)` to create a new message.
  */
 export const HistoryRequestSchema: GenMessage<HistoryRequest, {jsonType: HistoryRequestJson}> = /*@__PURE__*/
-  messageDesc(file_chat_v1_chat, 11);
+  messageDesc(file_chat_v1_chat, 20);
 
 /**
  * The reply to history. Fewer messages than the limit: nothing older is kept.
@@ -1048,7 +1702,7 @@ export type HistoryPageJson = {
  * Use `create(HistoryPageSchema)` to create a new message.
  */
 export const HistoryPageSchema: GenMessage<HistoryPage, {jsonType: HistoryPageJson}> = /*@__PURE__*/
-  messageDesc(file_chat_v1_chat, 12);
+  messageDesc(file_chat_v1_chat, 21);
 
 /**
  * Asks for a part of the roster.
@@ -1107,7 +1761,7 @@ export type MembersRequestJson = {
  * Use `create(MembersRequestSchema)` to create a new message.
  */
 export const MembersRequestSchema: GenMessage<MembersRequest, {jsonType: MembersRequestJson}> = /*@__PURE__*/
-  messageDesc(file_chat_v1_chat, 13);
+  messageDesc(file_chat_v1_chat, 22);
 
 /**
  * The reply to members, by member id. Fewer members than the limit: this is the last page.
@@ -1158,7 +1812,7 @@ export type MembersPageJson = {
  * Use `create(MembersPageSchema)` to create a new message.
  */
 export const MembersPageSchema: GenMessage<MembersPage, {jsonType: MembersPageJson}> = /*@__PURE__*/
-  messageDesc(file_chat_v1_chat, 14);
+  messageDesc(file_chat_v1_chat, 23);
 
 /**
  * Says that this member is writing; others hear `typing`. Nothing is kept.
@@ -1189,7 +1843,7 @@ export type TypingRequestJson = {
  * Use `create(TypingRequestSchema)` to create a new message.
  */
 export const TypingRequestSchema: GenMessage<TypingRequest, {jsonType: TypingRequestJson}> = /*@__PURE__*/
-  messageDesc(file_chat_v1_chat, 15);
+  messageDesc(file_chat_v1_chat, 24);
 
 /**
  * The reply to typing.
@@ -1220,7 +1874,7 @@ export type TypedJson = {
  * Use `create(TypedSchema)` to create a new message.
  */
 export const TypedSchema: GenMessage<Typed, {jsonType: TypedJson}> = /*@__PURE__*/
-  messageDesc(file_chat_v1_chat, 16);
+  messageDesc(file_chat_v1_chat, 25);
 
 /**
  * Asks for a token with a new term, before the old one ends.
@@ -1255,7 +1909,7 @@ export type RefreshRequestJson = {
  * Use `create(RefreshRequestSchema)` to create a new message.
  */
 export const RefreshRequestSchema: GenMessage<RefreshRequest, {jsonType: RefreshRequestJson}> = /*@__PURE__*/
-  messageDesc(file_chat_v1_chat, 17);
+  messageDesc(file_chat_v1_chat, 26);
 
 /**
  * The reply to refresh.
@@ -1300,7 +1954,7 @@ export type RefreshedJson = {
  * Use `create(RefreshedSchema)` to create a new message.
  */
 export const RefreshedSchema: GenMessage<Refreshed, {jsonType: RefreshedJson}> = /*@__PURE__*/
-  messageDesc(file_chat_v1_chat, 18);
+  messageDesc(file_chat_v1_chat, 27);
 
 /**
  * Who says something or is present.
@@ -1369,10 +2023,14 @@ export type MemberJson = {
  * Use `create(MemberSchema)` to create a new message.
  */
 export const MemberSchema: GenMessage<Member, {jsonType: MemberJson}> = /*@__PURE__*/
-  messageDesc(file_chat_v1_chat, 19);
+  messageDesc(file_chat_v1_chat, 28);
 
 /**
- * Something a member said; or that something said before is deleted.
+ * Something a member said; or a change of something said before, which is the room's next message like any other.
+ *
+ * A change is a message that has `deletes`, `edits` or `reaction`, and nothing of it is shown by itself. Whatever is read
+ * from history has all changes folded in, up to the one named by `changed`. So a reader applies a change to the message
+ * that it names if, and only if, the change's seq is more than that message's `changed`.
  *
  * @generated from message chat.v1.Message
  */
@@ -1417,30 +2075,87 @@ export type Message = Message$1<"chat.v1.Message"> & {
   sentAt?: Timestamp | undefined;
 
   /**
-   * Absent in a deletion: an operator is no member.
+   * Absent in an operator's deletion: an operator is no member.
    *
    * @generated from field: chat.v1.Member member = 8;
    */
   member?: Member | undefined;
 
   /**
-   * An operator deleted it. It keeps its place, and its text is gone.
+   * It was deleted. It keeps its place; its text, mentions, reactions and attachments are gone.
    *
    * @generated from field: bool deleted = 9;
    */
   deleted: boolean;
 
   /**
-   * Not said by anyone: from here on the message with this seq is deleted. It has no text and is not to be shown. 0: a
-   * message.
+   * A change: the message with this seq is deleted. 0: none.
    *
    * @generated from field: uint32 deletes = 10;
    */
   deletes: number;
+
+  /**
+   * A change: the message with this seq has this text and these mentions. 0: none.
+   *
+   * @generated from field: uint32 edits = 11;
+   */
+  edits: number;
+
+  /**
+   * A change: `member` put a reaction or took it back.
+   *
+   * @generated from field: chat.v1.Reaction reaction = 12;
+   */
+  reaction?: Reaction | undefined;
+
+  /**
+   * The seq of the last change that is folded in. 0: as it was said.
+   *
+   * @generated from field: uint32 changed = 13;
+   */
+  changed: number;
+
+  /**
+   * When its text was changed last, if ever.
+   *
+   * @generated from field: google.protobuf.Timestamp edited_at = 14;
+   */
+  editedAt?: Timestamp | undefined;
+
+  /**
+   * What it answers.
+   *
+   * @generated from field: chat.v1.MessageRef reply_to = 15;
+   */
+  replyTo?: MessageRef | undefined;
+
+  /**
+   * Who is spoken to, by member id.
+   *
+   * @generated from field: repeated string mentions = 16;
+   */
+  mentions: string[];
+
+  /**
+   * The reactions to it, the first kind first.
+   *
+   * @generated from field: repeated chat.v1.Reactions reactions = 17;
+   */
+  reactions: Reactions[];
+
+  /**
+   * @generated from field: repeated chat.v1.Attachment attachments = 18;
+   */
+  attachments: Attachment[];
 };
 
 /**
- * Something a member said; or that something said before is deleted.
+ * Something a member said; or a change of something said before, which is the room's next message like any other.
+ *
+ * A change is a message that has `deletes`, `edits` or `reaction`, and nothing of it is shown by itself. Whatever is read
+ * from history has all changes folded in, up to the one named by `changed`. So a reader applies a change to the message
+ * that it names if, and only if, the change's seq is more than that message's `changed`.
  *
  * @generated from message chat.v1.Message
  */
@@ -1485,26 +2200,79 @@ export type MessageJson = {
   sentAt?: TimestampJson;
 
   /**
-   * Absent in a deletion: an operator is no member.
+   * Absent in an operator's deletion: an operator is no member.
    *
    * @generated from field: chat.v1.Member member = 8;
    */
   member?: MemberJson;
 
   /**
-   * An operator deleted it. It keeps its place, and its text is gone.
+   * It was deleted. It keeps its place; its text, mentions, reactions and attachments are gone.
    *
    * @generated from field: bool deleted = 9;
    */
   deleted?: boolean;
 
   /**
-   * Not said by anyone: from here on the message with this seq is deleted. It has no text and is not to be shown. 0: a
-   * message.
+   * A change: the message with this seq is deleted. 0: none.
    *
    * @generated from field: uint32 deletes = 10;
    */
   deletes?: number;
+
+  /**
+   * A change: the message with this seq has this text and these mentions. 0: none.
+   *
+   * @generated from field: uint32 edits = 11;
+   */
+  edits?: number;
+
+  /**
+   * A change: `member` put a reaction or took it back.
+   *
+   * @generated from field: chat.v1.Reaction reaction = 12;
+   */
+  reaction?: ReactionJson;
+
+  /**
+   * The seq of the last change that is folded in. 0: as it was said.
+   *
+   * @generated from field: uint32 changed = 13;
+   */
+  changed?: number;
+
+  /**
+   * When its text was changed last, if ever.
+   *
+   * @generated from field: google.protobuf.Timestamp edited_at = 14;
+   */
+  editedAt?: TimestampJson;
+
+  /**
+   * What it answers.
+   *
+   * @generated from field: chat.v1.MessageRef reply_to = 15;
+   */
+  replyTo?: MessageRefJson;
+
+  /**
+   * Who is spoken to, by member id.
+   *
+   * @generated from field: repeated string mentions = 16;
+   */
+  mentions?: string[];
+
+  /**
+   * The reactions to it, the first kind first.
+   *
+   * @generated from field: repeated chat.v1.Reactions reactions = 17;
+   */
+  reactions?: ReactionsJson[];
+
+  /**
+   * @generated from field: repeated chat.v1.Attachment attachments = 18;
+   */
+  attachments?: AttachmentJson[];
 };
 
 /**
@@ -1512,7 +2280,208 @@ export type MessageJson = {
  * Use `create(MessageSchema)` to create a new message.
  */
 export const MessageSchema: GenMessage<Message, {jsonType: MessageJson}> = /*@__PURE__*/
-  messageDesc(file_chat_v1_chat, 20);
+  messageDesc(file_chat_v1_chat, 29);
+
+/**
+ * A reaction to the message with this seq.
+ *
+ * @generated from message chat.v1.Reaction
+ */
+export type Reaction = Message$1<"chat.v1.Reaction"> & {
+  /**
+   * @generated from field: uint32 seq = 1;
+   */
+  seq: number;
+
+  /**
+   * @generated from field: string emoji = 2;
+   */
+  emoji: string;
+
+  /**
+   * It was taken back.
+   *
+   * @generated from field: bool removed = 3;
+   */
+  removed: boolean;
+};
+
+/**
+ * A reaction to the message with this seq.
+ *
+ * @generated from message chat.v1.Reaction
+ */
+export type ReactionJson = {
+  /**
+   * @generated from field: uint32 seq = 1;
+   */
+  seq?: number;
+
+  /**
+   * @generated from field: string emoji = 2;
+   */
+  emoji?: string;
+
+  /**
+   * It was taken back.
+   *
+   * @generated from field: bool removed = 3;
+   */
+  removed?: boolean;
+};
+
+/**
+ * Describes the message chat.v1.Reaction.
+ * Use `create(ReactionSchema)` to create a new message.
+ */
+export const ReactionSchema: GenMessage<Reaction, {jsonType: ReactionJson}> = /*@__PURE__*/
+  messageDesc(file_chat_v1_chat, 30);
+
+/**
+ * Who reacted to a message with this emoji.
+ *
+ * @generated from message chat.v1.Reactions
+ */
+export type Reactions = Message$1<"chat.v1.Reactions"> & {
+  /**
+   * @generated from field: string emoji = 1;
+   */
+  emoji: string;
+
+  /**
+   * By id, the first one first. A message bears at most 20 kinds and 200 reactions.
+   *
+   * @generated from field: repeated string members = 2;
+   */
+  members: string[];
+};
+
+/**
+ * Who reacted to a message with this emoji.
+ *
+ * @generated from message chat.v1.Reactions
+ */
+export type ReactionsJson = {
+  /**
+   * @generated from field: string emoji = 1;
+   */
+  emoji?: string;
+
+  /**
+   * By id, the first one first. A message bears at most 20 kinds and 200 reactions.
+   *
+   * @generated from field: repeated string members = 2;
+   */
+  members?: string[];
+};
+
+/**
+ * Describes the message chat.v1.Reactions.
+ * Use `create(ReactionsSchema)` to create a new message.
+ */
+export const ReactionsSchema: GenMessage<Reactions, {jsonType: ReactionsJson}> = /*@__PURE__*/
+  messageDesc(file_chat_v1_chat, 31);
+
+/**
+ * A file that belongs to a message. It is fetched over HTTP by whoever may read the room.
+ *
+ * @generated from message chat.v1.Attachment
+ */
+export type Attachment = Message$1<"chat.v1.Attachment"> & {
+  /**
+   * Unguessable.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * As its uploader called it, 1 to 255 bytes: data, never a path.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * What it is, found by looking into it: a media type.
+   *
+   * @generated from field: string type = 3;
+   */
+  type: string;
+
+  /**
+   * In bytes.
+   *
+   * @generated from field: uint32 size = 4;
+   */
+  size: number;
+
+  /**
+   * Of an image that a browser may show, in pixels; else 0.
+   *
+   * @generated from field: uint32 width = 5;
+   */
+  width: number;
+
+  /**
+   * @generated from field: uint32 height = 6;
+   */
+  height: number;
+};
+
+/**
+ * A file that belongs to a message. It is fetched over HTTP by whoever may read the room.
+ *
+ * @generated from message chat.v1.Attachment
+ */
+export type AttachmentJson = {
+  /**
+   * Unguessable.
+   *
+   * @generated from field: string id = 1;
+   */
+  id?: string;
+
+  /**
+   * As its uploader called it, 1 to 255 bytes: data, never a path.
+   *
+   * @generated from field: string name = 2;
+   */
+  name?: string;
+
+  /**
+   * What it is, found by looking into it: a media type.
+   *
+   * @generated from field: string type = 3;
+   */
+  type?: string;
+
+  /**
+   * In bytes.
+   *
+   * @generated from field: uint32 size = 4;
+   */
+  size?: number;
+
+  /**
+   * Of an image that a browser may show, in pixels; else 0.
+   *
+   * @generated from field: uint32 width = 5;
+   */
+  width?: number;
+
+  /**
+   * @generated from field: uint32 height = 6;
+   */
+  height?: number;
+};
+
+/**
+ * Describes the message chat.v1.Attachment.
+ * Use `create(AttachmentSchema)` to create a new message.
+ */
+export const AttachmentSchema: GenMessage<Attachment, {jsonType: AttachmentJson}> = /*@__PURE__*/
+  messageDesc(file_chat_v1_chat, 32);
 
 /**
  * Who came and who went. At most one event in 250 ms per room, and less often in a room of more than 1000.
@@ -1585,7 +2554,7 @@ export type PresenceJson = {
  * Use `create(PresenceSchema)` to create a new message.
  */
 export const PresenceSchema: GenMessage<Presence, {jsonType: PresenceJson}> = /*@__PURE__*/
-  messageDesc(file_chat_v1_chat, 21);
+  messageDesc(file_chat_v1_chat, 33);
 
 /**
  * A member is writing.
@@ -1626,7 +2595,7 @@ export type TypingJson = {
  * Use `create(TypingSchema)` to create a new message.
  */
 export const TypingSchema: GenMessage<Typing, {jsonType: TypingJson}> = /*@__PURE__*/
-  messageDesc(file_chat_v1_chat, 22);
+  messageDesc(file_chat_v1_chat, 34);
 
 /**
  * The connection lives. A head beyond what was seen means that something was missed: join with since.
@@ -1657,7 +2626,7 @@ export type HeartbeatJson = {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat, {jsonType: HeartbeatJson}> = /*@__PURE__*/
-  messageDesc(file_chat_v1_chat, 23);
+  messageDesc(file_chat_v1_chat, 35);
 
 /**
  * A room's newest message.
@@ -1708,7 +2677,7 @@ export type HeadJson = {
  * Use `create(HeadSchema)` to create a new message.
  */
 export const HeadSchema: GenMessage<Head, {jsonType: HeadJson}> = /*@__PURE__*/
-  messageDesc(file_chat_v1_chat, 24);
+  messageDesc(file_chat_v1_chat, 36);
 
 /**
  * This gateway is draining: connect elsewhere within that time, then close this connection.
@@ -1739,7 +2708,7 @@ export type MoveJson = {
  * Use `create(MoveSchema)` to create a new message.
  */
 export const MoveSchema: GenMessage<Move, {jsonType: MoveJson}> = /*@__PURE__*/
-  messageDesc(file_chat_v1_chat, 25);
+  messageDesc(file_chat_v1_chat, 37);
 
 /**
  * An operator removed this session from a room: nothing more is heard of it until a join succeeds.
@@ -1784,7 +2753,7 @@ export type RemovedJson = {
  * Use `create(RemovedSchema)` to create a new message.
  */
 export const RemovedSchema: GenMessage<Removed, {jsonType: RemovedJson}> = /*@__PURE__*/
-  messageDesc(file_chat_v1_chat, 26);
+  messageDesc(file_chat_v1_chat, 38);
 
 /**
  * Why a frame did nothing. A session stays open after it.
@@ -1793,7 +2762,7 @@ export const RemovedSchema: GenMessage<Removed, {jsonType: RemovedJson}> = /*@__
  */
 export type Error = Message$1<"chat.v1.Error"> & {
   /**
-   * An open set: INVALID, UNAUTHENTICATED, FORBIDDEN, NOT_JOINED, TOO_LARGE, RATE_LIMITED, UNAVAILABLE, INTERNAL.
+   * An open set: INVALID, UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, NOT_JOINED, TOO_LARGE, RATE_LIMITED, UNAVAILABLE, INTERNAL.
    *
    * @generated from field: string code = 1;
    */
@@ -1826,7 +2795,7 @@ export type Error = Message$1<"chat.v1.Error"> & {
  */
 export type ErrorJson = {
   /**
-   * An open set: INVALID, UNAUTHENTICATED, FORBIDDEN, NOT_JOINED, TOO_LARGE, RATE_LIMITED, UNAVAILABLE, INTERNAL.
+   * An open set: INVALID, UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, NOT_JOINED, TOO_LARGE, RATE_LIMITED, UNAVAILABLE, INTERNAL.
    *
    * @generated from field: string code = 1;
    */
@@ -1857,7 +2826,7 @@ export type ErrorJson = {
  * Use `create(ErrorSchema)` to create a new message.
  */
 export const ErrorSchema: GenMessage<Error, {jsonType: ErrorJson}> = /*@__PURE__*/
-  messageDesc(file_chat_v1_chat, 27);
+  messageDesc(file_chat_v1_chat, 39);
 
 /**
  * The door of bots and back ends. A token travels in `authorization: Bearer …` metadata or in `hello`.
