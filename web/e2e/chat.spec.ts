@@ -1,10 +1,10 @@
 /** Stories in a real browser against the real stack: every message crosses both tiers. */
 import AxeBuilder from '@axe-core/playwright'
 import { expect, test, type Browser, type Page } from '@playwright/test'
+import { nameOf, person as anyPerson, say, texts, troubles, visit } from './people.ts'
 import { Stack } from './stack.ts'
 
 let stack: Stack
-let troubles: string[]
 
 test.beforeAll(async () => {
   stack = await new Stack().start()
@@ -13,36 +13,10 @@ test.afterAll(async () => {
   await stack.stop()
 })
 test.beforeEach(() => {
-  troubles = []
+  troubles.length = 0
 })
 
-/** A person with a browser of their own, in `room` by way of a gateway. */
-async function person(browser: Browser, gateway: number, room: string, options = {}): Promise<Page> {
-  const page = await (await browser.newContext(options)).newPage()
-  return visit(page, gateway, room)
-}
-
-async function visit(page: Page, gateway: number, room: string, origin = stack.urls[gateway]!): Promise<Page> {
-  page.on('pageerror', (error) => troubles.push(error.message))
-  page.on('dialog', (dialog) => troubles.push(`dialog: ${dialog.message()}`))
-  page.on('request', (request) => {
-    if (!request.url().startsWith(origin)) troubles.push(`request to ${request.url()}`)
-  })
-  page.on('console', (line) => {
-    if (line.text().includes('Content Security Policy')) troubles.push(line.text())
-  })
-  await page.goto(`${origin}/r/${room}`)
-  await expect(page.locator('li.member .tag', { hasText: 'you' })).toBeVisible()
-  return page
-}
-
-async function say(page: Page, text: string) {
-  await page.getByLabel('Your message').fill(text)
-  await page.getByLabel('Your message').press('Enter')
-}
-
-const texts = (page: Page) => page.locator('.message__text')
-const me = (page: Page) => page.locator('li.member', { hasText: 'you' }).locator('.member__name').innerText()
+const person = (browser: Browser, gateway: number, room: string, options = {}) => anyPerson(stack, browser, gateway, room, options)
 const banner = (page: Page) => page.locator('.banner')
 /** The member's id, which the page does not show: from the token that brings them back. */
 const myId = (page: Page) =>
@@ -55,7 +29,7 @@ test('two people on two gateways see each other come, talk, reload and leave', a
   const ada = await person(browser, 0, 'two')
   const bob = await person(browser, 1, 'two')
   await expect(ada.locator('li.member')).toHaveCount(2)
-  const bobsName = await me(bob)
+  const bobsName = await nameOf(bob)
   await expect(ada.locator('li.member', { hasText: bobsName })).toBeVisible()
   const picture = ada.locator('li.member img').first()
   expect(await picture.evaluate((img: HTMLImageElement) => img.decode().then(() => img.naturalWidth))).toBeGreaterThan(0)
@@ -76,7 +50,7 @@ test('two people on two gateways see each other come, talk, reload and leave', a
   })
   await bob.reload()
   await expect(texts(bob)).toHaveText(['hello bob', 'hello ada'])
-  expect(await me(bob)).toBe(bobsName)
+  expect(await nameOf(bob)).toBe(bobsName)
   expect(noise, 'a reload makes no noise').toEqual([])
 
   await bob.close()
@@ -86,7 +60,7 @@ test('two people on two gateways see each other come, talk, reload and leave', a
 
 test('two tabs are one member', async ({ browser }) => {
   const ada = await person(browser, 0, 'tabs')
-  const tab = await visit(await ada.context().newPage(), 0, 'tabs')
+  const tab = await visit(await ada.context().newPage(), stack.urls[0]!, '/r/tabs')
   await expect(tab.locator('li.member')).toHaveCount(1)
   await expect(ada.locator('li.member')).toHaveCount(1)
 })
@@ -114,7 +88,7 @@ test('the whole chat by keyboard', async ({ browser }) => {
   await ada.keyboard.press('Shift+Tab')
   await expect(ada.getByRole('region', { name: 'Messages' })).toBeFocused()
   await ada.keyboard.press('Shift+Tab')
-  await expect(ada.getByRole('navigation')).toBeFocused()
+  await expect(ada.getByRole('navigation', { name: 'Members' })).toBeFocused()
 })
 
 test('a screen reader hears new messages of others, and no history', async ({ browser }) => {
@@ -166,11 +140,11 @@ test('older pages come without moving the reader, and new messages do not move t
   expect(Math.abs((await seen.boundingBox())!.y - before)).toBeLessThanOrEqual(2)
 
   await say(ada, 'news')
-  await expect(bob.getByRole('button', { name: '1 new' })).toBeVisible()
+  await expect(bob.getByRole('button', { name: 'Jump to latest (1)' })).toBeVisible()
   expect(Math.abs((await seen.boundingBox())!.y - before)).toBeLessThanOrEqual(2)
-  await bob.getByRole('button', { name: '1 new' }).click()
+  await bob.getByRole('button', { name: 'Jump to latest (1)' }).click()
   await expect(texts(bob).last()).toBeInViewport()
-  await expect(bob.getByRole('button', { name: '1 new' })).toBeHidden()
+  await expect(bob.getByRole('button', { name: 'Jump to latest (1)' })).toBeHidden()
 })
 
 test('a gateway is killed and comes back, and nothing is lost or doubled', async ({ browser }) => {
@@ -189,7 +163,7 @@ test('a gateway is killed and comes back, and nothing is lost or doubled', async
 
 test('a gateway that is asked to stop moves its browsers without a hole, a double or noise', async ({ browser }) => {
   const bob = await person(browser, 1, 'deploy')
-  const ada = await visit(await (await browser.newContext()).newPage(), 0, 'deploy', stack.balanced.url)
+  const ada = await visit(await (await browser.newContext()).newPage(), stack.balanced.url, '/r/deploy')
   await expect(bob.locator('li.member')).toHaveCount(2)
   const noise: string[] = []
   for (const page of [ada, bob]) {
@@ -329,7 +303,7 @@ test('a network that lets no WebSocket through is no obstacle, and when it does 
   await page.clock.install()
   const sockets: string[] = []
   page.on('websocket', (socket) => sockets.push(socket.url()))
-  const bob = await visit(page, 0, 'narrow', stack.balanced.url)
+  const bob = await visit(page, stack.balanced.url, '/r/narrow')
   await expect(ada.locator('li.member')).toHaveCount(2)
   await say(bob, 'through a straw')
   await expect(texts(ada)).toHaveText(['through a straw'])

@@ -1,0 +1,94 @@
+/**
+ * Every word of the page, in English. This catalogue is the type of all others: a word that one of them lacks is an
+ * error of the build. A word with something in it is a function of that.
+ */
+import { counted, listed } from './grammar.ts'
+
+const n = counted('en')
+
+export const en = {
+  // The page.
+  skip: 'Skip to the message box',
+  rooms: 'Rooms',
+  members: 'Members',
+  messages: 'Messages',
+  showRooms: 'Rooms',
+  close: 'Close',
+  cancel: 'Cancel',
+  memberCount: n({ one: '# member', other: '# members' }),
+  moreMembers: n({ one: 'and # more', other: 'and # more' }),
+  you: 'you',
+  bot: 'bot',
+  guest: 'guest',
+  unread: n({ one: '# unread message', other: '# unread messages' }),
+  findRoom: 'Find or open a room',
+  roomName: 'Name of a room',
+  openRoom: (room: string) => `Open ${room}`,
+  noRoomFound: 'A name has 1 to 64 of a–z, 0–9, dot, dash and underscore.',
+  noSuchRoom: 'No such room',
+  noSuchRoomWhy: 'A room’s name has 1 to 64 small letters a–z, digits, dots, dashes and underscores.',
+  backToLobby: 'Go to the lobby',
+
+  // The connection.
+  connecting: 'Connecting…',
+  connectionLost: 'Connection lost. Coming back…',
+  inSeconds: n({ one: 'in # second', other: 'in # seconds' }),
+  offline: 'You are offline.',
+  disconnected: 'Disconnected:',
+  retryNow: 'Retry now',
+  rejoin: 'Rejoin',
+  newVersion: 'There is a new version of this page.',
+  reload: 'Reload',
+
+  // The timeline.
+  noMessages: 'No messages yet',
+  noMessagesHint: 'Say the first word, and whoever comes later will find it here.',
+  beginning: 'Beginning of the room',
+  loadingOlder: 'Loading older messages…',
+  lost: 'The server lost what was said before. The room begins anew here.',
+  joinAgain: 'Join again',
+  newMessages: 'New messages',
+  jumpToLatest: n({ other: 'Jump to latest (#)' }),
+  removedMessage: 'This message was removed.',
+  sending: 'Sending…',
+  notSent: 'Not sent:',
+  retry: 'Retry',
+  discard: 'Discard',
+  cameIn: (names: readonly string[], others: number) => `${listed('en', names, others, n({ one: '# other', other: '# others' }))} joined`,
+  wentOut: (names: readonly string[], others: number) => `${listed('en', names, others, n({ one: '# other', other: '# others' }))} left`,
+  code: 'Code',
+  codeIn: (language: string) => `Code in ${language}`,
+  copy: 'Copy',
+  copied: 'Copied',
+
+  // The box.
+  yourMessage: 'Your message',
+  writeTo: (room: string) => `Write to ${room}`,
+  send: 'Send',
+  bytesOf: (bytes: string, most: string) => `${bytes} of ${most} bytes`,
+  hint: 'Enter sends, Shift+Enter breaks the line',
+
+  // Settings.
+  settings: 'Settings',
+  theme: 'Theme',
+  themeSystem: 'System',
+  themeLight: 'Light',
+  themeDark: 'Dark',
+  language: 'Language',
+  languageSystem: 'As the browser',
+  showNotices: 'Show who joins and leaves',
+  notify: 'Tell me on the desktop when I am mentioned',
+  notifyDenied: 'The browser does not allow it. Its settings for this site say so.',
+  mentionedYou: (name: string, room: string) => `${name} mentioned you in ${room}`,
+
+  // The keyboard.
+  shortcuts: 'Keyboard shortcuts',
+  keySend: 'Send the message',
+  keyBreak: 'Break the line',
+  keyRooms: 'Find or open a room',
+  keyRegions: 'Go to the next region of the page',
+  keyHelp: 'Show these shortcuts',
+  keyClose: 'Close what is open',
+}
+
+export type Words = typeof en
