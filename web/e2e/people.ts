@@ -46,3 +46,50 @@ export const box = (page: Page) => page.locator('#message-box')
 
 /** The name by which the others know who sits there. */
 export const nameOf = (page: Page) => page.locator('li.member', { has: page.locator('.tag--you') }).locator('.member__name').innerText()
+
+/** The browser says that the page is out of sight, or in it again. */
+export const turn = (page: Page, visibility: 'hidden' | 'visible') =>
+  page.evaluate((now) => {
+    Object.defineProperty(document, 'visibilityState', { value: now, configurable: true })
+    document.dispatchEvent(new Event('visibilitychange'))
+  }, visibility)
+
+/** Whether nothing of the page is beside the window. */
+export const fits = (page: Page) => page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)
+
+/** Others in `room`, with a WebSocket each in this page's browser. `hello` says who they are. */
+export async function others(page: Page, room: string, hellos: object[]) {
+  await page.evaluate(
+    ([name, each]) =>
+      Promise.all(
+        each.map(
+          (hello) =>
+            new Promise<void>((done) => {
+              const socket = new WebSocket(`ws://${location.host}/ws`)
+              // Kept, or the browser collects it.
+              ;(((window as unknown as { others: WebSocket[] }).others ??= [])).push(socket)
+              socket.onopen = () => socket.send(JSON.stringify({ id: 1, hello }))
+              socket.onmessage = ({ data }) => {
+                if (String(data).includes('"welcome"')) socket.send(JSON.stringify({ id: 2, join: { room: name } }))
+                if (String(data).includes('"joined"')) done()
+              }
+            }),
+        ),
+      ),
+    [room, hellos] as const,
+  )
+}
+
+/** They go, one or all. */
+export const leave = (page: Page, most = Infinity) =>
+  page.evaluate((count) => (window as unknown as { others: WebSocket[] }).others.splice(0, count).forEach((socket) => socket.close(1000)), Math.min(most, 1000))
+
+/** One of them speaks. */
+export const theySay = (page: Page, room: string, text: string, more: object = {}) =>
+  page.evaluate(
+    ([name, words, rest]) => {
+      const send = { room: name, client_id: crypto.randomUUID(), text: words, ...(rest as object) }
+      ;(window as unknown as { others: WebSocket[] }).others[0]!.send(JSON.stringify({ id: 9, send }))
+    },
+    [room, text, more] as const,
+  )

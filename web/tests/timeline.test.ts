@@ -7,7 +7,7 @@ const ada: Member = { id: 'm_ada', name: 'Ada', avatar: '/avatars/Ada.svg', kind
 const bob: Member = { ...ada, id: 'm_bob', name: 'Bob' }
 
 const said = (seq: number, more: Partial<Message> = {}): Message => ({
-  epoch: 'e', seq, id: `x${seq}`, clientId: `c${seq}`, text: `t${seq}`, member: ada, deleted: false, deletes: 0,
+  epoch: 'e', seq, id: `x${seq}`, clientId: `c${seq}`, text: `t${seq}`, mentions: [], member: ada, deleted: false, deletes: 0,
   sentAt: `2026-11-24T09:${String(seq).padStart(2, '0')}:00Z`, ...more,
 })
 const heard = (seq: number, more: Partial<Message> = {}): Action => ({ type: 'message', room: 'lobby', message: said(seq, more) })

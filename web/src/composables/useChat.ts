@@ -21,6 +21,8 @@ export function useChat(room: string) {
   const me = shallowRef<Member>()
   const status = shallowRef<Status>({ at: 'connecting' })
   const maxTextBytes = ref(8192)
+  /** Names the page that the gateway serves now. */
+  const webBuild = ref('')
   const loadingOlder = ref(false)
   let joining = false
   let sending = false
@@ -40,6 +42,7 @@ export function useChat(room: string) {
     async welcome(welcome, session) {
       me.value = welcome.member
       maxTextBytes.value = welcome.maxTextBytes
+      webBuild.value = welcome.webBuild
       return join(session)
     },
     event(body) {
@@ -141,6 +144,7 @@ export function useChat(room: string) {
     me,
     status,
     maxTextBytes,
+    webBuild,
     loadingOlder,
     members: computed(() => [...state.value.members.values()].sort((a, b) => a.name.localeCompare(b.name))),
     say,

@@ -18,6 +18,8 @@ export interface Message {
   clientId: string
   text: string
   sentAt: string
+  /** Who is spoken to, by member id. */
+  mentions: string[]
   member: Member
   /** An operator deleted it: its text is gone. */
   deleted: boolean
@@ -48,7 +50,7 @@ export interface Failure {
 
 /** What the server says. A body from a newer server is `unknown`, never an error. */
 export type Body =
-  | { type: 'welcome'; member: Member; token: string; heartbeatSeconds: number; maxTextBytes: number; expiresAt: string }
+  | { type: 'welcome'; member: Member; token: string; heartbeatSeconds: number; maxTextBytes: number; expiresAt: string; webBuild: string }
   | Joined
   | { type: 'refreshed'; token: string; expiresAt: string }
   | { type: 'left'; room: string }
@@ -93,6 +95,7 @@ function decodeBody(frame: Record<string, any>): Body {
       heartbeatSeconds: w.heartbeat_seconds ?? 25,
       maxTextBytes: w.max_text_bytes ?? 8192,
       expiresAt: w.expires_at ?? '',
+      webBuild: w.web_build ?? '',
     }
   }
   if (frame.refreshed) {
@@ -162,6 +165,7 @@ function decodeMessage(message: MessageJson & Json): Message {
     clientId: message.client_id ?? '',
     text: message.text ?? '',
     sentAt: message.sent_at ?? '',
+    mentions: message.mentions ?? [],
     member: decodeMember(message.member),
     deleted: message.deleted ?? false,
     deletes: message.deletes ?? 0,
