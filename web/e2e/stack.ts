@@ -56,6 +56,8 @@ export class Stack {
   private balancer: Server | undefined
   private readonly folder = mkdtempSync(join(tmpdir(), 'parlor-'))
   private readonly gatewayFlags: string[]
+  /** More flags for the room services, to be set before the start. */
+  readonly roomServiceFlags: string[] = []
 
   constructor(...gatewayFlags: string[]) {
     this.gatewayFlags = gatewayFlags
@@ -71,7 +73,8 @@ export class Stack {
       const roomService = new Part(
         join(programs, 'room-service'),
         ['--listen', `127.0.0.1:${door}`, '--admin-listen', `127.0.0.1:${admin}`]
-          .concat(['--redis-url', `redis://127.0.0.1:${redis}`, '--leave-grace', '2s', '--admin-token', OPERATORS_TOKEN]),
+          .concat(['--redis-url', `redis://127.0.0.1:${redis}`, '--leave-grace', '2s', '--admin-token', OPERATORS_TOKEN])
+          .concat(this.roomServiceFlags),
         `http://127.0.0.1:${admin}/readyz`,
       )
       const gateway = new Part(
