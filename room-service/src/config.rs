@@ -59,7 +59,8 @@ pub struct Settings {
           value_parser = clap::value_parser!(u32).range(1..=200))]
     pub history_page: u32,
 
-    /// How many messages a room keeps; the oldest are forgotten. Weeks of a lively room, 3 MB of Redis.
+    /// How many messages a room keeps; the oldest are forgotten, in Redis a hundredth of them at a time, so that there are
+    /// up to that many more. Weeks of a lively room, 3 MB of Redis.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_HISTORY_MAX", default_value_t = 10_000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub history_max: u32,

@@ -18,7 +18,8 @@ local function rfc3339(ms)
 end
 
 -- Numbers a message with this id and these other fields (JSON, from the first name to the closing brace), keeps it, and
--- forgets the oldest beyond so many. Returns it as JSON, and when it was kept.
+-- forgets the oldest beyond so many: a hundredth of them at a time, so that not each message pays for looking. Returns it
+-- as JSON, and when it was kept.
 local function keep(id, fields, most)
   -- The last number is a uint32's.
   if seq >= 4294967295 then
@@ -26,13 +27,15 @@ local function keep(id, fields, most)
     begin_epoch(1)
   end
   -- Never earlier than the message before, whatever the clock does.
-  local at = math.max(milliseconds(), tonumber(redis.call('HGET', meta, 'at') or 0))
+  local at = math.max(milliseconds(), newest_at)
   -- Lua prints a number with up to 14 digits, which is enough for a seq (10) and a moment (13).
   seq = seq + 1
   local message = '{"seq":' .. seq .. ',"id":"' .. id .. '","sent_at":"' .. rfc3339(at) .. '",' .. fields
   redis.call('ZADD', messages, seq, message)
   redis.call('HSET', meta, 'seq', seq, 'at', at)
-  redis.call('ZREMRANGEBYRANK', messages, 0, -tonumber(most) - 1)
+  if seq % math.max(1, math.floor(most / 100)) == 0 then
+    redis.call('ZREMRANGEBYRANK', messages, 0, -tonumber(most) - 1)
+  end
   return message, at
 end
 

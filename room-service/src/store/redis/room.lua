@@ -15,11 +15,16 @@ local function publish(event)
   redis.call(ARGV[2], ARGV[1], event)
 end
 
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-local kept = redis.call('HMGET', meta, 'epoch', 'run', 'seq', 'roster', 'rules', 'closed')
+local server = redis.call('INFO', 'server')
+-- A plain search, since a pattern is tried at each character, which took as long as INFO. A run_id has 40 digits.
+local _, before_run = string.find(server, '\nrun_id:', 1, true)
+local run = string.sub(server, before_run + 1, before_run + 40)
+local kept = redis.call('HMGET', meta, 'epoch', 'run', 'seq', 'roster', 'rules', 'closed', 'at')
 local epoch, seq, roster = kept[1], tonumber(kept[3] or 0), tonumber(kept[4] or 0)
 -- What operators forbid: the version of it, and why nobody may be here, if that is so.
 local rules, closed = tonumber(kept[5] or 0), kept[6]
+-- When the newest message was kept.
+local newest_at = tonumber(kept[7] or 0)
 
 local function begin_epoch(first_free)
   epoch, seq = ARGV[3], first_free - 1
