@@ -112,7 +112,8 @@ fn web_client(root: &Path) -> Router<Arc<House>> {
     let files = ServeDir::new(root).append_index_html_on_directories(false);
     Router::new()
         .route("/", page.clone())
-        .route("/r/{room}", page)
+        .route("/r/{room}", page.clone())
+        .route("/r/{room}/m/{message}", page)
         .nest_service("/assets", cached(FOR_EVER).layer(assets))
         .fallback_service(cached(ASK_FIRST).layer(files))
         .layer(CompressionLayer::new())

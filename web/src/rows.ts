@@ -27,8 +27,6 @@ export function toRows(state: RoomState, me: Member | undefined, notices: readon
   }
   let before: Message | undefined
   for (const message of state.messages) {
-    // It has its number, and nothing to show: what it deletes says so.
-    if (message.deletes) continue
     noticesBefore(message.seq)
     const at = new Date(message.sentAt)
     const newDay = !before || at.toDateString() !== new Date(before.sentAt).toDateString()

@@ -1,57 +1,15 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest'
-import { backoff, comesBack, Connection, type Socket, type Status, type Way } from '../src/protocol/connection.ts'
+import { backoff, comesBack, Connection, type Status } from '../src/protocol/connection.ts'
 import type { Body } from '../src/protocol/frames.ts'
+import { Page, settle } from './wire.ts'
 
-/** A gateway of which every socket is a script. */
-class Wire implements Socket {
-  onopen: Socket['onopen'] = null
-  onmessage: Socket['onmessage'] = null
-  onclose: Socket['onclose'] = null
-  sent: { id: number; [key: string]: unknown }[] = []
-  closed = 0
-  send(text: string) {
-    this.sent.push(JSON.parse(text))
-  }
-  close(code: number) {
-    this.closed ||= code
-  }
-  hear(frame: object) {
-    this.onmessage?.({ data: JSON.stringify(frame) })
-  }
-  async welcome(more: object = {}) {
-    this.onopen?.()
-    await settle()
-    const welcome = { member: { id: 'm' }, token: 'T', heartbeat_seconds: 10, ...more }
-    this.hear({ id: this.sent.at(-1)!.id, welcome })
-    await settle()
-  }
-}
-
-const settle = () => vi.advanceTimersByTimeAsync(0)
-let wires: Wire[]
-let ways: Way[]
+let page: Page
 let statuses: Status['at'][]
 let events: Body[]
-let token: string
-let online: boolean
 
 function connect() {
   const connection = new Connection(
-    {
-      open: (way) => {
-        ways.push(way)
-        wires.push(new Wire())
-        return wires.at(-1)!
-      },
-      now: () => Date.now(),
-      random: () => 0.5,
-      online: () => online,
-      after: (ms, run) => {
-        const timer = setTimeout(run, ms)
-        return () => clearTimeout(timer)
-      },
-      token: { get: () => token, set: (fresh) => (token = fresh) },
-    },
+    page,
     {
       status: (status) => statuses.push(status.at),
       welcome: async () => true,
@@ -64,73 +22,70 @@ function connect() {
 
 beforeEach(() => {
   vi.useFakeTimers()
-  wires = []
-  ways = []
+  page = new Page()
   statuses = []
   events = []
-  token = ''
-  online = true
 })
 
 describe('a connection', () => {
   it('says hello, keeps the token and is open', async () => {
     connect()
-    await wires[0]!.welcome()
-    expect(wires[0]!.sent).toEqual([{ id: 1, hello: {} }])
-    expect([token, statuses]).toEqual(['T', ['connecting', 'open']])
+    await page.wires[0]!.welcome()
+    expect(page.wires[0]!.sent).toEqual([{ id: 1, hello: {} }])
+    expect([page.stored, statuses]).toEqual(['T', ['connecting', 'open']])
   })
 
   it('forgets a token that is refused and comes as a guest', async () => {
-    token = 'old'
+    page.stored = 'old'
     connect()
-    wires[0]!.onopen?.()
+    page.wires[0]!.onopen?.()
     await settle()
-    wires[0]!.hear({ id: 1, error: { code: 'UNAUTHENTICATED' } })
+    page.wires[0]!.hear({ id: 1, error: { code: 'UNAUTHENTICATED' } })
     await vi.advanceTimersByTimeAsync(10)
-    expect(wires[0]!.sent[1]).toEqual({ id: 2, hello: {} })
+    expect(page.wires[0]!.sent[1]).toEqual({ id: 2, hello: {} })
   })
 
   it('comes back after a pause that grows until it is welcome', async () => {
     connect()
     for (const [n, pause] of [250, 500, 1000].entries()) {
-      wires[n]!.onclose?.({ code: 1006, reason: '' })
+      page.wires[n]!.onclose?.({ code: 1006, reason: '' })
       await vi.advanceTimersByTimeAsync(pause - 1)
-      expect(wires.length).toBe(n + 1)
+      expect(page.wires.length).toBe(n + 1)
       await vi.advanceTimersByTimeAsync(1)
-      expect(wires.length).toBe(n + 2)
+      expect(page.wires.length).toBe(n + 2)
     }
-    await wires[3]!.welcome()
-    wires[3]!.onclose?.({ code: 4001, reason: '' })
+    await page.wires[3]!.welcome()
+    page.wires[3]!.onclose?.({ code: 4001, reason: '' })
     await vi.advanceTimersByTimeAsync(250)
-    expect(wires.length).toBe(5)
+    expect(page.wires.length).toBe(5)
   })
 
   it('does not come back when it is told not to, until it is asked', async () => {
     const connection = connect()
-    await wires[0]!.welcome()
-    wires[0]!.onclose?.({ code: 4502, reason: 'removed' })
+    await page.wires[0]!.welcome()
+    page.wires[0]!.onclose?.({ code: 4502, reason: 'removed' })
     await vi.advanceTimersByTimeAsync(60_000)
-    expect([wires.length, statuses.at(-1)]).toEqual([1, 'closed'])
+    expect([page.wires.length, statuses.at(-1)]).toEqual([1, 'closed'])
     connection.wake()
-    expect(wires.length).toBe(1)
+    expect(page.wires.length).toBe(1)
     connection.dialNow()
-    expect(wires.length).toBe(2)
+    expect(page.wires.length).toBe(2)
   })
 
   it('does not come back when its hello is forbidden', async () => {
     connect()
-    wires[0]!.onopen?.()
+    page.wires[0]!.onopen?.()
     await settle()
-    wires[0]!.hear({ id: 1, error: { code: 'FORBIDDEN', message: 'be kind' } })
+    page.wires[0]!.hear({ id: 1, error: { code: 'FORBIDDEN', message: 'be kind' } })
     await vi.advanceTimersByTimeAsync(60_000)
-    expect([wires.length, statuses.at(-1)]).toEqual([1, 'closed'])
+    expect([page.wires.length, statuses.at(-1)]).toEqual([1, 'closed'])
   })
 
   it('is dead after two and a half heartbeats of silence', async () => {
     connect()
-    await wires[0]!.welcome()
+    await page.wires[0]!.welcome()
     await vi.advanceTimersByTimeAsync(24_000)
-    wires[0]!.hear({ heartbeat: {} })
+    page.wires[0]!.hear({ heartbeat: {} })
     await vi.advanceTimersByTimeAsync(24_900)
     expect(statuses.at(-1)).toBe('open')
     await vi.advanceTimersByTimeAsync(200)
@@ -139,124 +94,124 @@ describe('a connection', () => {
 
   it('moves without a gap: the old one is closed after the new one is welcome', async () => {
     connect()
-    await wires[0]!.welcome()
-    wires[0]!.hear({ move: { within_seconds: 20 } })
+    await page.wires[0]!.welcome()
+    page.wires[0]!.hear({ move: { within_seconds: 20 } })
     await vi.advanceTimersByTimeAsync(10_000)
-    expect([wires.length, wires[0]!.closed]).toEqual([2, 0])
-    await wires[1]!.welcome()
-    expect([wires[0]!.closed, wires[1]!.closed]).toEqual([1000, 0])
+    expect([page.wires.length, page.wires[0]!.closed]).toEqual([2, 0])
+    await page.wires[1]!.welcome()
+    expect([page.wires[0]!.closed, page.wires[1]!.closed]).toEqual([1000, 0])
     expect(statuses).toEqual(['connecting', 'open', 'open'])
   })
 
   it('answers what was asked on a connection that broke', async () => {
     const connection = connect()
-    await wires[0]!.welcome()
+    await page.wires[0]!.welcome()
     const reply = connection.ask({ leave: { room: 'lobby' } })
-    wires[0]!.onclose?.({ code: 1006, reason: '' })
+    page.wires[0]!.onclose?.({ code: 1006, reason: '' })
     expect(await reply).toMatchObject({ type: 'error', code: 'UNAVAILABLE', retryable: true })
   })
 
   it('goes by HTTP where no WebSocket opens, and back when one does, without a gap', async () => {
     connect()
-    wires[0]!.onclose?.({ code: 1006, reason: '' })
+    page.wires[0]!.onclose?.({ code: 1006, reason: '' })
     await vi.advanceTimersByTimeAsync(250)
-    await wires[1]!.welcome()
-    expect([ways, statuses.at(-1)]).toEqual([['websocket', 'http'], 'open'])
+    await page.wires[1]!.welcome()
+    expect([page.ways, statuses.at(-1)]).toEqual([['websocket', 'http'], 'open'])
     // A first look is in vain, and nobody knows of it.
-    const beat = setInterval(() => wires[1]!.hear({ heartbeat: {} }), 10_000)
+    const beat = setInterval(() => page.wires[1]!.hear({ heartbeat: {} }), 10_000)
     await vi.advanceTimersByTimeAsync(5 * 60_000)
-    expect(ways.at(-1)).toBe('websocket')
-    wires[2]!.onclose?.({ code: 1006, reason: '' })
-    expect([statuses.at(-1), wires[1]!.closed]).toEqual(['open', 0])
+    expect(page.ways.at(-1)).toBe('websocket')
+    page.wires[2]!.onclose?.({ code: 1006, reason: '' })
+    expect([statuses.at(-1), page.wires[1]!.closed]).toEqual(['open', 0])
     await vi.advanceTimersByTimeAsync(5 * 60_000)
     clearInterval(beat)
-    await wires[3]!.welcome()
-    expect([ways.at(-1), statuses.at(-1), wires[1]!.closed]).toEqual(['websocket', 'open', 1000])
+    await page.wires[3]!.welcome()
+    expect([page.ways.at(-1), statuses.at(-1), page.wires[1]!.closed]).toEqual(['websocket', 'open', 1000])
     await vi.advanceTimersByTimeAsync(10_000)
-    expect(wires.length).toBe(4)
+    expect(page.wires.length).toBe(4)
   })
 
   it('tries the other way when a WebSocket opens and says nothing', async () => {
     connect()
-    wires[0]!.onopen?.()
+    page.wires[0]!.onopen?.()
     await vi.advanceTimersByTimeAsync(15_000 + 250)
-    expect(ways).toEqual(['websocket', 'http'])
+    expect(page.ways).toEqual(['websocket', 'http'])
   })
 
   it('stays with the way on which it was welcome', async () => {
     connect()
-    await wires[0]!.welcome()
-    wires[0]!.onclose?.({ code: 1006, reason: '' })
+    await page.wires[0]!.welcome()
+    page.wires[0]!.onclose?.({ code: 1006, reason: '' })
     await vi.advanceTimersByTimeAsync(250)
-    expect(ways).toEqual(['websocket', 'websocket'])
+    expect(page.ways).toEqual(['websocket', 'websocket'])
   })
 
   it('refreshes its token before that ends, and again', async () => {
     connect()
     const expiresIn = (ms: number) => new Date(Date.now() + ms).toISOString()
-    await wires[0]!.welcome({ heartbeat_seconds: 1000, expires_at: expiresIn(100_000) })
+    await page.wires[0]!.welcome({ heartbeat_seconds: 1000, expires_at: expiresIn(100_000) })
     await vi.advanceTimersByTimeAsync(79_000)
-    expect(wires[0]!.sent.length).toBe(1)
+    expect(page.wires[0]!.sent.length).toBe(1)
     await vi.advanceTimersByTimeAsync(2000)
-    expect(wires[0]!.sent[1]).toEqual({ id: 2, refresh: {} })
-    wires[0]!.hear({ id: 2, refreshed: { token: 'T2', expires_at: expiresIn(100_000) } })
+    expect(page.wires[0]!.sent[1]).toEqual({ id: 2, refresh: {} })
+    page.wires[0]!.hear({ id: 2, refreshed: { token: 'T2', expires_at: expiresIn(100_000) } })
     await settle()
-    expect(token).toBe('T2')
-    token = 'left by another page'
+    expect(page.stored).toBe('T2')
+    page.stored = 'left by another page'
     await vi.advanceTimersByTimeAsync(80_000)
-    expect(wires[0]!.sent[2]).toEqual({ id: 3, refresh: { token: 'left by another page' } })
+    expect(page.wires[0]!.sent[2]).toEqual({ id: 3, refresh: { token: 'left by another page' } })
   })
 
   it('refreshes with a newer token when its sign-in has ended', async () => {
     connect()
-    await wires[0]!.welcome()
-    token = 'newer'
-    wires[0]!.hear({ error: { code: 'UNAUTHENTICATED' } })
+    await page.wires[0]!.welcome()
+    page.stored = 'newer'
+    page.wires[0]!.hear({ error: { code: 'UNAUTHENTICATED' } })
     await settle()
-    expect(wires[0]!.sent[1]).toEqual({ id: 2, refresh: { token: 'newer' } })
+    expect(page.wires[0]!.sent[1]).toEqual({ id: 2, refresh: { token: 'newer' } })
   })
 
   it('waits for a token where there are no guests', async () => {
     const connection = connect()
-    wires[0]!.onopen?.()
+    page.wires[0]!.onopen?.()
     await settle()
-    wires[0]!.hear({ id: 1, error: { code: 'UNAUTHENTICATED', message: 'Sign in.' } })
+    page.wires[0]!.hear({ id: 1, error: { code: 'UNAUTHENTICATED', message: 'Sign in.' } })
     await vi.advanceTimersByTimeAsync(60_000)
-    expect([wires.length, statuses.at(-1)]).toEqual([1, 'closed'])
-    token = 'left by another page'
+    expect([page.wires.length, statuses.at(-1)]).toEqual([1, 'closed'])
+    page.stored = 'left by another page'
     connection.tokenCame()
-    wires[1]!.onopen?.()
+    page.wires[1]!.onopen?.()
     await settle()
-    expect(wires[1]!.sent[0]).toEqual({ id: 1, hello: { token: 'left by another page' } })
+    expect(page.wires[1]!.sent[0]).toEqual({ id: 1, hello: { token: 'left by another page' } })
   })
 
   it('does not make a guest of who signed in, unless asked', async () => {
     const connection = connect()
-    await wires[0]!.welcome({ member: { id: 'ada', kind: 'user' } })
+    await page.wires[0]!.welcome({ member: { id: 'ada', kind: 'user' } })
     connection.tokenCame()
-    wires[0]!.onclose?.({ code: 1006, reason: '' })
+    page.wires[0]!.onclose?.({ code: 1006, reason: '' })
     await vi.advanceTimersByTimeAsync(250)
-    wires[1]!.onopen?.()
+    page.wires[1]!.onopen?.()
     await settle()
-    wires[1]!.hear({ id: 1, error: { code: 'UNAUTHENTICATED', message: 'Its time is over.' } })
+    page.wires[1]!.hear({ id: 1, error: { code: 'UNAUTHENTICATED', message: 'Its time is over.' } })
     await vi.advanceTimersByTimeAsync(60_000)
-    expect([wires.length, statuses.at(-1), token]).toEqual([2, 'closed', ''])
+    expect([page.wires.length, statuses.at(-1), page.stored]).toEqual([2, 'closed', ''])
     connection.dialNow()
-    wires[2]!.onopen?.()
+    page.wires[2]!.onopen?.()
     await settle()
-    expect(wires[2]!.sent[0]).toEqual({ id: 1, hello: {} })
+    expect(page.wires[2]!.sent[0]).toEqual({ id: 1, hello: {} })
   })
 
   it('does not dial while offline', async () => {
     const connection = connect()
-    await wires[0]!.welcome()
-    online = false
+    await page.wires[0]!.welcome()
+    page.isOnline = false
     connection.goneOffline()
     await vi.advanceTimersByTimeAsync(60_000)
-    expect([wires.length, statuses.at(-1)]).toEqual([1, 'offline'])
+    expect([page.wires.length, statuses.at(-1)]).toEqual([1, 'offline'])
     connection.wake()
-    expect(wires.length).toBe(2)
-    expect(wires[0]!.closed).toBe(3001)
+    expect(page.wires.length).toBe(2)
+    expect(page.wires[0]!.closed).toBe(3001)
   })
 })
 

@@ -22,7 +22,7 @@ describe.each([
 })
 
 describe('our reader', () => {
-  const notNeeded = ['typed', 'typing']
+  const notNeeded = ['typed']
 
   it.each(golden('server'))('understands $name', ({ json }) => {
     const frame = decode(JSON.stringify(json))
@@ -34,7 +34,7 @@ describe('our reader', () => {
 
   it('fills in what ProtoJSON leaves out', () => {
     expect(decode('{"joined":{"room":"a"}}').body).toEqual({
-      type: 'joined', room: 'a', epoch: '', head: 0, resumed: false, messages: [], members: [], memberCount: 0,
+      type: 'joined', room: 'a', epoch: '', head: 0, resumed: false, messages: [], members: [], memberCount: 0, read: 0,
     })
   })
 

@@ -7,13 +7,17 @@ const ada: Member = { id: 'm_ada', name: 'Ada', avatar: '/avatars/Ada.svg', kind
 const bob: Member = { ...ada, id: 'm_bob', name: 'Bob' }
 
 const said = (seq: number, more: Partial<Message> = {}): Message => ({
-  epoch: 'e', seq, id: `x${seq}`, clientId: `c${seq}`, text: `t${seq}`, mentions: [], member: ada, deleted: false, deletes: 0,
+  epoch: 'e', seq, id: `x${seq}`, clientId: `c${seq}`, text: `t${seq}`, member: ada, deleted: false, deletes: 0,
+  edits: 0, reaction: undefined, changed: 0, editedAt: '', replyTo: undefined, mentions: [], reactions: [], attachments: [],
   sentAt: `2026-11-24T09:${String(seq).padStart(2, '0')}:00Z`, ...more,
 })
 const heard = (seq: number, more: Partial<Message> = {}): Action => ({ type: 'message', room: 'lobby', message: said(seq, more) })
 const joined = (seqs: number[], more: Partial<Joined> = {}): Joined => ({
   type: 'joined', room: 'lobby', epoch: 'e', head: seqs.at(-1) ?? 0, resumed: false,
-  messages: seqs.map((seq) => said(seq)), members: [ada], memberCount: 1, ...more,
+  messages: seqs.map((seq) => said(seq)), members: [ada], memberCount: 1, read: 0, ...more,
+})
+const page = (before: number, seqs: number[], limit = seqs.length): Action => ({
+  type: 'page', run: 1, epoch: 'e', before, limit, messages: seqs.map((seq) => said(seq)),
 })
 const after = (...actions: Action[]): RoomState => actions.reduce(reduce, emptyRoom('lobby'))
 const seqs = (state: RoomState) => state.messages.map((message) => message.seq)
@@ -26,11 +30,11 @@ describe('what operators do', () => {
   it('takes the text of a message and leaves its place, whichever came first', () => {
     const live = after(joined([1, 2]), heard(3, deletes(2)), heard(4))
     expect([told(live), live.head, live.hole]).toEqual([['t1', '-', 't4'], 4, false])
-    expect(live.messages.map((message) => message.text)).toEqual(['t1', '', '', 't4'])
+    expect(live.messages.map((message) => message.text)).toEqual(['t1', '', 't4'])
     const missed = after(joined([1, 2]), joined([3], { resumed: true, messages: [said(3, deletes(1))] }))
     expect(told(missed)).toEqual(['-', 't2'])
     // A page that was read before the deletion, and comes after it.
-    const paged = after(joined([3]), heard(4, deletes(2)), { type: 'history', room: 'lobby', messages: [said(1), said(2)] })
+    const paged = after(joined([3]), heard(4, deletes(2)), page(3, [1, 2]))
     expect(told(paged)).toEqual(['t1', '-', 't3'])
     expect(position(paged)?.seq).toBe(4)
   })
@@ -110,7 +114,7 @@ describe('what is heard', () => {
 
 describe('older messages', () => {
   it('go before what is there, once', () => {
-    const state = after(joined([5, 6]), { type: 'history', room: 'lobby', messages: [said(3), said(4), said(5)] })
+    const state = after(joined([5, 6]), page(5, [3, 4]), page(5, [3, 4]))
     expect(seqs(state)).toEqual([3, 4, 5, 6])
     expect(hasOlder(state)).toBe(true)
     expect(hasOlder(after(joined([1])))).toBe(false)

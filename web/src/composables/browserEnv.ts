@@ -26,9 +26,29 @@ export function browserEnv(): Env {
   }
 }
 
+/** How long at most drawing waits where no frames come, as in a tab behind another. */
+const UNSEEN_MS = 50
+
+/** Runs `draw` soon, however often it is asked for until the next frame of the screen. */
+export function oncePerFrame(draw: () => void): () => void {
+  let asked = false
+  const run = () => {
+    if (!asked) return
+    asked = false
+    draw()
+  }
+  return () => {
+    if (asked) return
+    asked = true
+    requestAnimationFrame(run)
+    setTimeout(run, UNSEEN_MS)
+  }
+}
+
 /**
- * Tells when the page may be back in touch (`wake`) or is out of it, and when another page of this site has left a token. Returns what undoes this. A page that goes away
- * says nothing: the browser closes its connection, and the member has the grace to come back, since it may be a reload.
+ * Tells when the page may be back in touch (`wake`) or is out of it, and when another page of this site has left a
+ * token. Returns what undoes this. A page that goes away says nothing: the browser closes its connection, and the member
+ * has the grace to come back, since it may be a reload.
  */
 export function onWake(on: { wake(): void; offline(): void; tokenCame(): void }): () => void {
   const visible = () => {

@@ -11,7 +11,7 @@ export function useTitle(state: () => RoomState, me: () => Member | undefined) {
   const seen = ref(0)
   watch([hidden, () => state().room, () => state().joined], () => (seen.value = state().head), { flush: 'sync' })
   const unseen = computed(() =>
-    hidden.value ? state().messages.filter((message) => message.seq > seen.value && message.member.id !== me()?.id && !message.deletes).length : 0,
+    hidden.value ? state().messages.filter((message) => message.seq > seen.value && message.member.id !== me()?.id).length : 0,
   )
   watchEffect(() => {
     document.title = `${unseen.value ? `(${number(unseen.value)}) ` : ''}${state().room} · Parlor`

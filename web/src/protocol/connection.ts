@@ -5,7 +5,7 @@
  * Everything outside is injected (`Env`), so that tests run without a browser or a clock. What is said and heard in a
  * room is `composables/useChat.ts` and `timeline.ts`; a frame's shape is `frames.ts`.
  */
-import { decode, encode, type Ask, type Body, type Failure } from './frames.ts'
+import { decode, encode, type Ask, type Body, type Failure, type Welcome } from './frames.ts'
 
 export type Status =
   | { at: 'connecting' }
@@ -37,7 +37,7 @@ export interface Env {
 export interface Handlers {
   status(status: Status): void
   /** A session is welcome: join on it. Until this settles, an older session stays. False: the session is of no use. */
-  welcome(welcome: Extract<Body, { type: 'welcome' }>, session: Voice): Promise<boolean>
+  welcome(welcome: Welcome, session: Voice): Promise<boolean>
   event(body: Body): void
 }
 
@@ -46,6 +46,8 @@ export interface Voice {
   ask(ask: Ask): Promise<Body>
   /** No more answers come. */
   readonly over: boolean
+  /** By HTTP one room is heard at a time. */
+  readonly way: Way
 }
 
 /** Closes a connection that was lost, or that nobody needs any more, without saying goodbye for the member. */
@@ -198,7 +200,7 @@ export class Connection implements Voice {
   private cancelReturn = () => {}
   private stopped = false
   /** How the next session goes, unless another way is looked for. */
-  private way: Way = 'websocket'
+  way: Way = 'websocket'
   private refreshNow = () => {}
   /** Who signed in is not to become a guest without a word. */
   private signedIn = false

@@ -53,8 +53,13 @@ export class HttpSocket implements Socket {
       if (frame.join) return await this.join(frame.id, frame.join)
       if (frame.leave) return this.leave(frame.leave)
       if (frame.send) return await this.say(frame.send)
-      if (frame.history) return await this.read('history', 'messages', frame.history)
-      if (frame.members) return await this.read('members', 'members', frame.members)
+      if (frame.history) return reply('history', await this.read('messages', frame.history))
+      if (frame.members) return reply('members', await this.read('members', frame.members))
+      if (frame.edit) return await this.change('PATCH', frame.edit)
+      if (frame.delete) return await this.change('DELETE', frame.delete)
+      if (frame.react) return await this.react(frame.react)
+      if (frame.rooms) return reply('rooms', await this.ask('GET', '/v1/rooms'))
+      if (frame.read) return reply('read', await this.ask('PUT', path(frame.read.room, 'read'), { seq: frame.read.seq }))
       return { error: { code: 'INVALID', message: 'This cannot be asked over HTTP.' } }
     } catch {
       if (this.ending.signal.aborted) return undefined
@@ -79,16 +84,21 @@ export class HttpSocket implements Socket {
   }
 
   private async say({ room, ...message }: Frame): Promise<Frame> {
-    const kept = await this.ask('POST', path(room, 'messages'), message)
-    if (kept.error) return kept
-    const { epoch, seq, id, sent_at } = kept
-    return { sent: { room, epoch, seq, id, sent_at } }
+    return sent(room, await this.ask('POST', path(room, 'messages'), message))
   }
 
-  private async read(reply: string, what: string, { room, ...page }: Frame): Promise<Frame> {
+  private async change(method: string, { room, message, ...change }: Frame): Promise<Frame> {
+    return sent(room, await this.ask(method, `${path(room, 'messages')}/${message.seq}?id=${encodeURIComponent(message.id)}`, change))
+  }
+
+  private async react({ room, message, emoji, remove, client_id }: Frame): Promise<Frame> {
+    const url = `${path(room, 'messages')}/${message.seq}/reactions/${encodeURIComponent(emoji)}?id=${encodeURIComponent(message.id)}`
+    return sent(room, await this.ask(remove ? 'DELETE' : 'PUT', url, { client_id }))
+  }
+
+  private async read(what: string, { room, ...page }: Frame): Promise<Frame> {
     const query = new URLSearchParams(Object.entries(page).map(([name, value]) => [name, `${value}`]))
-    const answer = await this.ask('GET', `${path(room, what)}?${query}`)
-    return answer.error ? answer : { [reply]: answer }
+    return this.ask('GET', `${path(room, what)}?${query}`)
   }
 
   /** Hears the room from now on, instead of what was heard before. The first event is the answer. */
@@ -148,6 +158,15 @@ export class HttpSocket implements Socket {
       ...init,
     })
   }
+}
+
+function reply(name: string, answer: Frame): Frame {
+  return answer.error ? answer : { [name]: answer }
+}
+
+function sent(room: string, kept: Frame): Frame {
+  const { epoch, seq, id, sent_at } = kept
+  return reply('sent', kept.error ? kept : { room, epoch, seq, id, sent_at })
 }
 
 function path(room: string, what: string): string {
