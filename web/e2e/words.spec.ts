@@ -99,13 +99,14 @@ test('S10: from right to left the page is mirrored, and a message reads in its o
   expect(await across('.timeline')).toBeGreaterThan(await across('.members'))
   expect(await across('.message__avatar')).toBeGreaterThan(await across('.message__author'))
   expect(await fits(page)).toBe(true)
-  const direction = (n: number) => texts(page).nth(n).evaluate((text) => {
-    const range = document.createRange()
-    range.selectNodeContents(text)
-    const [words, line] = [range.getBoundingClientRect(), text.getBoundingClientRect()]
-    return Math.abs(words.right - line.right) < 2
-  })
-  expect([await direction(0), await direction(1)], 'both begin at the side of the page').toEqual([true, true])
+  /** How far the words are from the right end of their line. */
+  const indent = (n: number) =>
+    texts(page).nth(n).locator('p').evaluate((line) => {
+      const range = document.createRange()
+      range.selectNodeContents(line.firstChild!)
+      return Math.round(line.getBoundingClientRect().right - range.getBoundingClientRect().right)
+    })
+  expect([await indent(0), await indent(1)], 'both are at the side of the page').toEqual([0, 0])
   await page.setViewportSize({ width: 390, height: 780 })
   expect(await fits(page)).toBe(true)
 })
