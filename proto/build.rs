@@ -6,9 +6,10 @@ use std::{env, error::Error, path::PathBuf};
 use prost::Message as _;
 
 /// What the HTTP door answers with.
-const IN_OPENAPI: [&str; 9] = [
+const IN_OPENAPI: [&str; 10] = [
     ".chat.v1.Welcome",
     ".chat.v1.Message",
+    ".chat.v1.Sent",
     ".chat.v1.MessageRef",
     ".chat.v1.Reaction",
     ".chat.v1.Reactions",

@@ -85,7 +85,8 @@ class Bot:
 
     def read(self, message, done=False):
         """Answers a message, unless that is done, and then writes down that it was read."""
-        if message.text == "!ping" and not done and message.member.id != self.me:
+        # An edit is a message with the new text: what was said and then made a ping is none.
+        if message.text == "!ping" and not message.edits and not done and message.member.id != self.me:
             self.send(chat.SendRequest(room=message.room, client_id=answer_id(message), text="pong"))
         self.state["read"][message.room] = {"epoch": message.epoch, "seq": message.seq, "id": message.id}
         self.save()

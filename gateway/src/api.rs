@@ -1,8 +1,9 @@
 //! The door for programs without a WebSocket, under `/v1`: say, read, and hear a room over plain HTTP.
 //!
-//! Each request is one call of the room service, by the rules of frames; who hears a room has a session, which is
-//! `events.rs`. What there is is told by `/openapi.json`, made from this file and the vocabulary.
+//! Each request is one call of the room service, by the rules of frames; those that change a message are `changes.rs`.
+//! Who hears a room has a session, which is `events.rs`. What there is is told by `/openapi.json`, made from this file and the vocabulary.
 
+mod changes;
 mod events;
 mod request;
 
@@ -20,7 +21,7 @@ use http::{
     header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
 use proto::chat::v1::{
-    ClientFrame, HelloRequest, HistoryPage, HistoryRequest, MembersPage, MembersRequest, Message,
+    ClientFrame, HelloRequest, HistoryPage, HistoryRequest, MembersPage, MembersRequest, Message, MessageRef,
     SendRequest, Welcome, client_frame::Body as Ask, server_frame::Body as Answer,
 };
 use serde::Deserialize;
@@ -31,7 +32,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::request::{Anyone, Asker, Body, Query, Room};
+use self::request::{Anyone, Asker, Body, Named, Query};
 use crate::{House, entrance, http::Caller, problem::Problem};
 
 /// A client's own name for what it sends, in the header that is usual for that.
@@ -69,6 +70,8 @@ pub(crate) fn routes(house: &Arc<House>) -> Router<Arc<House>> {
     let (calls, described) = OpenApiRouter::new()
         .routes(routes!(make_token))
         .routes(routes!(send_message, read_messages))
+        .routes(routes!(changes::edit_message, changes::delete_message))
+        .routes(routes!(changes::put_reaction, changes::take_reaction_back))
         .routes(routes!(read_members))
         .routes(routes!(events::hear_room))
         .split_for_parts();
@@ -92,7 +95,7 @@ pub(crate) fn routes(house: &Arc<House>) -> Router<Arc<House>> {
 fn cross_origin() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::mirror_request())
-        .allow_methods([Method::GET, Method::POST])
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::PUT, Method::DELETE])
         .allow_headers([AUTHORIZATION, CONTENT_TYPE, IDEMPOTENCY_KEY, events::LAST_EVENT_ID])
         .expose_headers([RETRY_AFTER])
         .max_age(CORS_MAX_AGE)
@@ -154,7 +157,7 @@ fn unheard_of(answer: &Answer) -> Problem {
 /// The room that a path names.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "only described: `request::Room` reads it")]
+#[expect(dead_code, reason = "only described: `request::Named` reads it")]
 pub(crate) struct InRoom {
     /// A room's name. The first message or session in it makes it.
     #[param(pattern = "^[a-z0-9._-]{1,64}$")]
@@ -167,6 +170,13 @@ struct NewMessage {
     /// What is said: data, never markup. At most as many bytes of UTF-8 as `max_text_bytes` says, and not blank.
     #[schema(min_length = 1)]
     text: String,
+    /// What it answers, if anything: a message of the room, by its `seq` and its `id`.
+    #[serde(default, alias = "replyTo")]
+    reply_to: Option<MessageRef>,
+    /// Who is spoken to, by member id.
+    #[serde(default)]
+    #[schema(max_items = 50)]
+    mentions: Vec<String>,
     /// The sender's own name for it, of printable ASCII. The same again within 10 minutes is the same message. Without
     /// one, and without the header, a request that is repeated is said twice.
     #[serde(alias = "clientId")]
@@ -241,20 +251,21 @@ async fn make_token(
 async fn send_message(
     State(house): State<Arc<House>>,
     asker: Asker,
-    Room(room): Room,
+    Named(room): Named<String>,
     headers: HeaderMap,
     Body(message): Body<NewMessage>,
 ) -> Result<Json<Message>, Problem> {
-    let client_id = client_id(&headers, message.client_id);
-    let send = SendRequest::text(room, client_id, message.text);
+    let NewMessage { text, reply_to, mentions, client_id } = message;
+    let client_id = name_of(&headers, client_id);
+    let send = SendRequest { reply_to, mentions, ..SendRequest::text(room, client_id, text) };
     match ask(&house, asker, Ask::Send(send)).await? {
         Answer::Message(message) => Ok(Json(message)),
         other => Err(unheard_of(&other)),
     }
 }
 
-/// The sender's name for a message, or one of ours: then a repeated request is another message.
-fn client_id(headers: &HeaderMap, in_body: Option<String>) -> String {
+/// The sender's name for a message or a change, or one of ours: then a repeated request is another one.
+fn name_of(headers: &HeaderMap, in_body: Option<String>) -> String {
     let key = || headers.get(IDEMPOTENCY_KEY).map(|key| key.to_str().unwrap_or_default().to_owned());
     in_body.or_else(key).unwrap_or_else(|| format!("h_{:032x}", rand::random::<u128>()))
 }
@@ -272,7 +283,7 @@ fn client_id(headers: &HeaderMap, in_body: Option<String>) -> String {
 async fn read_messages(
     State(house): State<Arc<House>>,
     asker: Asker,
-    Room(room): Room,
+    Named(room): Named<String>,
     Query(OlderThan { before, limit }): Query<OlderThan>,
 ) -> Result<Json<HistoryPage>, Problem> {
     match ask(&house, asker, Ask::History(HistoryRequest { room, before, limit })).await? {
@@ -294,7 +305,7 @@ async fn read_messages(
 async fn read_members(
     State(house): State<Arc<House>>,
     asker: Asker,
-    Room(room): Room,
+    Named(room): Named<String>,
     Query(LaterThan { after, limit }): Query<LaterThan>,
 ) -> Result<Json<MembersPage>, Problem> {
     match ask(&house, asker, Ask::Members(MembersRequest { room, after, limit })).await? {

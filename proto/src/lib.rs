@@ -3,6 +3,7 @@
 //!
 //! Nothing here decides anything. How a frame travels is `gateway`'s, what it does is `room-service`'s.
 
+mod changes;
 mod timestamp;
 
 pub use timestamp::Timestamp;

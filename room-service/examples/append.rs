@@ -45,8 +45,7 @@ async fn append(store: Arc<RedisStore>, sender: u32) {
         kind: "guest".to_owned(),
     });
     for n in 0_u64.. {
-        let (room, member, client_id) = (room.clone(), member.clone(), n.to_string());
-        let draft = Draft { room, member, client_id, text: "x".repeat(100) };
+        let draft = Draft::text(room.clone(), member.clone(), n.to_string(), "x".repeat(100));
         if store.append(&draft).await.is_err() {
             // Refused at once: Redis is not there yet, or not any more.
             sleep(RETRY).await;

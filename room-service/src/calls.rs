@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use proto::chat::v1::{
     ClientFrame, HelloRequest, HistoryPage, HistoryRequest, Member, MembersPage, MembersRequest, Message,
-    SendRequest, ServerFrame, Welcome, client_frame::Body as Said, server_frame::Body as Reply,
+    SendRequest, Sent, ServerFrame, Welcome, client_frame::Body as Said, server_frame::Body as Reply,
 };
 
 use crate::{
     Service,
+    changes::ChangeRequest,
     identity::Identity,
     ids::RoomId,
     refusal::Refusal,
@@ -40,6 +41,9 @@ impl Service {
         let who = self.identify(token).await?;
         Ok(match said {
             Some(Said::Send(send)) => Reply::Message(self.publish(send, who).await?),
+            Some(Said::Edit(edit)) => Reply::Sent(self.call_change(edit.into(), who).await?),
+            Some(Said::Delete(deletion)) => Reply::Sent(self.call_change(deletion.into(), who).await?),
+            Some(Said::React(reaction)) => Reply::Sent(self.call_change(reaction.into(), who).await?),
             Some(Said::History(history)) => Reply::History(self.read_history(&history, &who).await?),
             Some(Said::Members(members)) => Reply::Members(self.read_members(members, &who).await?),
             _ => return Err(Refusal::Invalid("body: this needs a session.".to_owned())),
@@ -59,8 +63,7 @@ impl Service {
     /// Says something, and gives the message as it is kept: of a repeated call, what the first one said.
     async fn publish(&self, send: SendRequest, who: Identity) -> Result<Message, Refusal> {
         let room = enterable(&send.room, &who)?;
-        let (member, client_id, text) =
-            (Member::clone(&who.member), send.client_id.clone(), send.text.clone());
+        let (member, said) = (Member::clone(&who.member), send.clone());
         let acked = self.say(room.clone(), send, who).await?;
         // It is kept, whatever becomes of this.
         let kept = self.store.history(&room, acked.seq.wrapping_add(1), 1).await;
@@ -70,12 +73,20 @@ impl Service {
             epoch: acked.epoch,
             seq: acked.seq,
             id: acked.id,
-            client_id,
-            text,
+            client_id: said.client_id,
+            text: said.text,
             sent_at: acked.sent_at,
             member: Some(member),
+            reply_to: said.reply_to,
+            mentions: said.mentions,
             ..Message::default()
         }))
+    }
+
+    /// Changes a message of a room that `who` may enter.
+    pub(crate) async fn call_change(&self, change: ChangeRequest, who: Identity) -> Result<Sent, Refusal> {
+        let room = enterable(&change.room, &who)?;
+        self.change(room, change, who).await
     }
 
     /// A page of the history of a room that `who` may enter.

@@ -66,6 +66,14 @@ impl EdgeId {
     }
 }
 
+/// The longest id of a member, in bytes.
+pub const MAX_MEMBER_ID: usize = 256;
+
+/// Whether `id` may be a member's: a sign-in provider may give any, but no spaces are in it.
+pub(crate) fn is_member_id(id: &str) -> bool {
+    (1..=MAX_MEMBER_ID).contains(&id.len()) && !id.chars().any(|c| c.is_whitespace() || c.is_control())
+}
+
 /// A name that nobody has drawn before: 20 letters and digits (119 bits) after `prefix`.
 pub(crate) fn draw(prefix: &str) -> String {
     let random = rand::rng().sample_iter(Alphanumeric).take(20).map(char::from);

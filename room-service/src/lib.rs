@@ -5,6 +5,7 @@
 //! in is one task (`room`); what must not be lost is the [`store`]'s. Nothing here knows WebSockets or JSON frames.
 
 mod calls;
+mod changes;
 pub mod config;
 mod delivery;
 pub mod door;

@@ -37,7 +37,7 @@ impl SessionLimits {
     /// Counts a frame, whatever becomes of it.
     pub(crate) fn allow(&self, session: &SessionName, said: Option<&Said>) -> Result<(), Refusal> {
         let limiter = match said {
-            Some(Said::Send(_)) => &self.sends,
+            Some(Said::Send(_) | Said::Edit(_) | Said::Delete(_) | Said::React(_)) => &self.sends,
             Some(Said::Join(_)) => &self.joins,
             _ => &self.frames,
         };
@@ -70,7 +70,7 @@ impl MemberLimits {
         }
     }
 
-    /// Counts a message of this member, by whatever way it came.
+    /// Counts a message of this member, or a change of one, by whatever way it came.
     pub(crate) fn allow_send(&self, member_id: &String) -> Result<(), Refusal> {
         self.sends.check_key(member_id).map_err(|not_until| too_fast(&not_until))
     }
@@ -105,7 +105,9 @@ fn too_fast(not_until: &NotUntil<<DefaultClock as Clock>::Instant>) -> Refusal {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
-    use proto::chat::v1::{HistoryRequest, JoinRequest, SendRequest, TypingRequest};
+    use proto::chat::v1::{
+        DeleteRequest, EditRequest, HistoryRequest, JoinRequest, ReactRequest, SendRequest, TypingRequest,
+    };
     use testkit::eventually;
 
     use super::*;
@@ -125,7 +127,15 @@ mod tests {
             "--frame-burst=10",
         ]));
         let kinds = [
-            (30, vec![Some(Said::Send(SendRequest::default()))]),
+            (
+                30,
+                vec![
+                    Some(Said::Send(SendRequest::default())),
+                    Some(Said::Edit(EditRequest::default())),
+                    Some(Said::Delete(DeleteRequest::default())),
+                    Some(Said::React(ReactRequest::default())),
+                ],
+            ),
             (20, vec![Some(Said::Join(JoinRequest::default()))]),
             (
                 10,

@@ -22,13 +22,12 @@ use tokio::time::Instant;
 
 use crate::{
     Service,
+    ids::{MAX_MEMBER_ID, is_member_id},
     refusal::Refusal,
     session::parse_room,
     store::{Ban, MAX_BANS, MAX_KEPT_OUT},
 };
 
-/// The longest id of a member.
-const MAX_MEMBER_ID: usize = 256;
 /// The longest reason, in bytes. With our own words it fits a close frame.
 const MAX_REASON: usize = 80;
 
@@ -170,10 +169,8 @@ fn done(act: &'static str) {
 }
 
 fn check_member(member: &str) -> Result<(), Refusal> {
-    let fits = (1..=MAX_MEMBER_ID).contains(&member.len())
-        && !member.chars().any(|c| c.is_whitespace() || c.is_control());
     let words = || format!("member: an id has 1 to {MAX_MEMBER_ID} bytes, and no spaces.");
-    if fits { Ok(()) } else { Err(Refusal::Invalid(words())) }
+    if is_member_id(member) { Ok(()) } else { Err(Refusal::Invalid(words())) }
 }
 
 fn check_reason(reason: &str) -> Result<(), Refusal> {

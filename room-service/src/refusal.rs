@@ -7,7 +7,7 @@ use proto::chat::v1::Error as ErrorFrame;
 use crate::{
     identity::TokenError,
     ids::draw,
-    store::{StoreError, operators::because},
+    store::{StoreError, WrongMessage, operators::because},
 };
 
 /// Why a frame did nothing.
@@ -114,6 +114,13 @@ impl From<StoreError> for Refusal {
                 Self::Unavailable
             }
             StoreError::Forbidden(forbidden) => Self::Forbidden(forbidden.to_string()),
+            StoreError::WrongMessage(wrong) => match wrong {
+                WrongMessage::Gone | WrongMessage::Deleted | WrongMessage::Unanswerable => {
+                    Self::NotFound(wrong.to_string())
+                }
+                WrongMessage::Anothers => Self::Forbidden(wrong.to_string()),
+                WrongMessage::Full => Self::Invalid(wrong.to_string()),
+            },
             StoreError::Broken(_) => {
                 let incident = draw("i_");
                 tracing::error!(%error, incident, "the store is broken");

@@ -36,9 +36,7 @@ pub(crate) use self::rules::Unseated;
 use crate::{
     ids::{EdgeId, RoomId, SessionName},
     roster::{MAX_MEMBERS, Roster},
-    store::{
-        Arrival, Published, Resume, RosterChange, Rules, Seat, Standing, Store, StoreError, operators::bury,
-    },
+    store::{Arrival, Published, Resume, RosterChange, Rules, Seat, Standing, Store, StoreError},
 };
 
 /// How many messages the tail holds: what most joins and returns need, without asking the store.
@@ -351,10 +349,10 @@ impl Room {
 
     fn hand_on(&mut self, message: Message) {
         self.head = message.seq;
-        if message.deletes > 0
-            && let Some(deleted) = self.tail.iter_mut().find(|other| other.seq == message.deletes)
-        {
-            bury(deleted);
+        if message.changes().is_some() {
+            for earlier in &mut self.tail {
+                earlier.apply(&message);
+            }
         }
         let frame = ServerFrame::event(Body::Message(message));
         self.tell(&frame, None);

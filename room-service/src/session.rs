@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     Service,
+    changes::{ChangeRequest, check_mentions, check_named},
     identity::Identity,
     ids::{MAX_ROOM_NAME, RoomId, SessionName},
     presence::Edge,
@@ -155,9 +156,10 @@ impl Session {
             Said::Members(members) => Reply::Members(self.members(members).await?),
             Said::Typing(typing) => Reply::Typed(self.typing(typing, &who).await?),
             Said::Refresh(refresh) => Reply::Refreshed(self.refresh(&refresh, who).await?),
-            Said::Edit(_) | Said::Delete(_) | Said::React(_) | Said::Read(_) | Said::Rooms(_) => {
-                return Err(Refusal::nothing_known());
-            }
+            Said::Edit(edit) => Reply::Sent(self.change(edit.into(), who).await?),
+            Said::Delete(deletion) => Reply::Sent(self.change(deletion.into(), who).await?),
+            Said::React(reaction) => Reply::Sent(self.change(reaction.into(), who).await?),
+            Said::Read(_) | Said::Rooms(_) => return Err(Refusal::nothing_known()),
         }))
     }
 
@@ -318,6 +320,11 @@ impl Session {
         self.service.say(room, send, who).await
     }
 
+    async fn change(&mut self, change: ChangeRequest, who: Identity) -> Result<Sent, Refusal> {
+        let room = self.joined(&change.room)?.room().clone();
+        self.service.change(room, change, who).await
+    }
+
     async fn history(&self, history: &HistoryRequest) -> Result<HistoryPage, Refusal> {
         let guard = self.joined(&history.room)?;
         let limit = history_limit(history.limit, self.service.settings.history_page);
@@ -422,7 +429,9 @@ impl Service {
         self.limits.allow_send(&who.member.id)?;
         let client_id = check_client_id(send.client_id)?;
         let text = check_text(send.text, self.settings.max_text_bytes)?;
-        let draft = Draft { room, member: who.member, client_id, text };
+        let reply_to = send.reply_to.map(|message| check_named("reply_to", message)).transpose()?;
+        let mentions = check_mentions(send.mentions)?;
+        let draft = Draft { room, member: who.member, client_id, text, reply_to, mentions };
         let appended = self.store.append(&draft).await?;
         metrics::counter!("parlor_room_service_sends_total", "repeated" => appended.repeated.to_string())
             .increment(1);
@@ -453,7 +462,7 @@ pub(crate) fn enterable(room: &str, who: &Identity) -> Result<RoomId, Refusal> {
     Err(Refusal::Forbidden(format!("room: your token does not open {room}.")))
 }
 
-fn check_may_write(room: &RoomId, who: &Identity) -> Result<(), Refusal> {
+pub(crate) fn check_may_write(room: &RoomId, who: &Identity) -> Result<(), Refusal> {
     if who.access.may_write(room) {
         return Ok(());
     }
@@ -480,14 +489,14 @@ fn not_joined(room: &RoomId) -> Refusal {
     Refusal::NotJoined { room: room.to_string() }
 }
 
-fn check_client_id(client_id: String) -> Result<String, Refusal> {
+pub(crate) fn check_client_id(client_id: String) -> Result<String, Refusal> {
     let fits =
         (1..=MAX_CLIENT_ID).contains(&client_id.len()) && client_id.bytes().all(|b| matches!(b, b' '..=b'~'));
     let words = || format!("client_id: it has 1 to {MAX_CLIENT_ID} printable ASCII characters.");
     if fits { Ok(client_id) } else { Err(Refusal::Invalid(words())) }
 }
 
-fn check_text(text: String, max: u32) -> Result<String, Refusal> {
+pub(crate) fn check_text(text: String, max: u32) -> Result<String, Refusal> {
     if text.len() > max as usize {
         return Err(Refusal::TooLarge { bytes: text.len(), max });
     }
@@ -498,7 +507,7 @@ fn check_text(text: String, max: u32) -> Result<String, Refusal> {
 }
 
 /// Nothing that a reader could see: spaces, controls, and characters without a width.
-fn is_blank(text: &str) -> bool {
+pub(crate) fn is_blank(text: &str) -> bool {
     let invisible = |c: char| matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     text.chars().all(|c| c.is_whitespace() || c.is_control() || invisible(c))
 }

@@ -3,6 +3,7 @@
 //! [`MemoryStore`] serves one process, [`RedisStore`] many. Both keep the laws written at each method; the suite
 //! `tests/store_contract.rs` holds both to them. Nothing here decides who may do what.
 
+mod changes;
 mod memory;
 pub(crate) mod operators;
 mod redis;
@@ -20,7 +21,7 @@ use std::{
 use async_trait::async_trait;
 use proto::{
     Timestamp,
-    chat::v1::{Member, Message, Position},
+    chat::v1::{Member, Message, MessageRef, Position},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -28,6 +29,7 @@ use tokio::sync::mpsc;
 #[cfg(test)]
 pub(crate) use self::scripted::ScriptedStore;
 pub use self::{
+    changes::{Change, ChangeKind, Changed, MAX_KINDS, MAX_REACTIONS, WrongMessage},
     memory::MemoryStore,
     operators::{
         ACTS_KEPT, Act, Acts, Ban, DISCONNECTION_KEPT, Forbidden, MAX_BANS, MAX_KEPT_OUT, OperatorStore,
@@ -62,6 +64,9 @@ pub enum StoreError {
     /// An operator forbids it: nothing was done.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// The message that was named is none for this: nothing was done.
+    #[error(transparent)]
+    WrongMessage(#[from] WrongMessage),
 }
 
 /// Why a probe was not published, in words for an operator. Without addresses: `/readyz` tells them to anyone.
@@ -92,6 +97,36 @@ pub struct Draft {
     pub client_id: String,
     /// What is said.
     pub text: String,
+    /// What it answers. An empty id is any.
+    pub reply_to: Option<MessageRef>,
+    /// Who is spoken to, by member id.
+    pub mentions: Vec<String>,
+}
+
+impl Draft {
+    /// Of `text` and no more.
+    pub fn text(
+        room: RoomId,
+        member: Arc<Member>,
+        client_id: impl Into<String>,
+        text: impl Into<String>,
+    ) -> Self {
+        let (client_id, text) = (client_id.into(), text.into());
+        Self { room, member, client_id, text, reply_to: None, mentions: Vec::new() }
+    }
+
+    /// The room's next message, but for what only the store knows.
+    fn to_message(&self) -> Message {
+        Message {
+            room: self.room.to_string(),
+            client_id: self.client_id.clone(),
+            text: self.text.clone(),
+            member: Some(Member::clone(&self.member)),
+            reply_to: self.reply_to.clone(),
+            mentions: self.mentions.clone(),
+            ..Message::default()
+        }
+    }
 }
 
 /// A message's number.
@@ -244,8 +279,15 @@ pub trait Store: OperatorStore {
     /// Numbers are 1, 2, 3, … without holes. A second call with the same room, member and `client_id` within
     /// [`REPEAT_WINDOW`] stores nothing and returns what the first call did, which makes a retry safe. Were these
     /// separate steps, a listener could hear 8 before 7. Whoever operators keep out of the room gets
-    /// [`StoreError::Forbidden`].
+    /// [`StoreError::Forbidden`], and who answers what is not there [`StoreError::WrongMessage`].
     async fn append(&self, draft: &Draft) -> Result<Appended, StoreError>;
+
+    /// Folds a change into the message that it names, and appends and publishes the change by the laws of
+    /// [`Store::append`], all as one step. Whatever is read of the message from then on has the change in it.
+    ///
+    /// A change that changes nothing (a reaction that is there already, a deletion of what is deleted) is appended like
+    /// any other. What may not be done gets [`StoreError::WrongMessage`].
+    async fn change(&self, change: &Change) -> Result<Changed, StoreError>;
 
     /// Puts a session into a room; the member with their first session. Publishes if the roster changed. A seat
     /// that is already taken by the same session changes nothing. Whoever operators keep out of the room gets

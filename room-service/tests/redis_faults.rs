@@ -447,5 +447,5 @@ async fn chat(store: Arc<dyn Store>, stop: CancellationToken) -> Vec<Appended> {
 }
 
 fn draft(room: &RoomId, client_id: &str) -> Draft {
-    Draft { room: room.clone(), member: member("ada").into(), client_id: client_id.into(), text: "hi".into() }
+    Draft::text(room.clone(), member("ada").into(), client_id, "hi")
 }

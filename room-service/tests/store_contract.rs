@@ -2,6 +2,7 @@
 //! server, one that Sentinels watch, or a cluster. What becomes of them when Redis fails is in `redis_faults.rs`.
 #![allow(clippy::unwrap_used)]
 
+mod laws_of_changes;
 mod people;
 
 use std::{sync::Arc, time::Duration};
@@ -19,7 +20,10 @@ use runtime::{Health, Tasks};
 use testkit::{PATIENCE, RedisCluster, RedisSentinels, RedisServer, eventually};
 use tokio::time::timeout;
 
-use crate::people::{lobby, member, seat};
+use crate::{
+    laws_of_changes::*,
+    people::{lobby, member, seat},
+};
 
 const HISTORY_MAX: u32 = 5;
 
@@ -33,7 +37,12 @@ struct World {
 
 impl World {
     fn in_memory() -> Self {
-        let (store, feed) = MemoryStore::new(HISTORY_MAX);
+        Self::in_memory_of(HISTORY_MAX)
+    }
+
+    /// Of a room `history_max` messages are kept.
+    fn in_memory_of(history_max: u32) -> Self {
+        let (store, feed) = MemoryStore::new(history_max);
         Self { store: Arc::new(store), feed, tasks: Tasks::default(), redis: None }
     }
 
@@ -43,8 +52,14 @@ impl World {
         Self { redis: Some(redis), ..world }
     }
 
+    async fn in_redis_of(history_max: u32) -> Self {
+        let redis = RedisServer::start().await;
+        let (store, feed, tasks) = connect(redis.url(), history_max).await;
+        Self { store, feed, tasks, redis: Some(redis) }
+    }
+
     async fn at(url: String) -> Self {
-        let (store, feed, tasks) = connect(url).await;
+        let (store, feed, tasks) = connect(url, HISTORY_MAX).await;
         Self { store, feed, tasks, redis: None }
     }
 
@@ -84,9 +99,9 @@ impl World {
     }
 }
 
-async fn connect(url: String) -> (Arc<dyn Store>, Feed, Tasks) {
+async fn connect(url: String, history_max: u32) -> (Arc<dyn Store>, Feed, Tasks) {
     let (health, tasks) = (Health::default(), Tasks::default());
-    let options = RedisOptions { url, ca: None, ack: Ack::Primary, history_max: HISTORY_MAX };
+    let options = RedisOptions { url, ca: None, ack: Ack::Primary, history_max };
     let (store, feed) = RedisStore::connect(&options, &health, &tasks).unwrap();
     eventually("the store is ready", async || health.check().ok()).await;
     (Arc::new(store), feed, tasks)
@@ -144,6 +159,18 @@ laws! {
     no_more_are_banned_than_may_be
     an_act_is_seen_once_by_whoever_looks
     who_is_kept_out_is_known_until_they_are_let_in
+    an_edit_is_folded_in_and_is_the_next_message
+    reactions_are_kept_by_kind_and_taken_back
+    the_last_reaction_that_is_taken_back_leaves_nothing
+    only_its_author_changes_what_was_said
+    nothing_is_done_to_what_is_not_there
+    a_deleted_message_leaves_its_place_and_takes_no_changes
+    what_was_replaced_or_deleted_is_read_nowhere
+    what_an_operator_deleted_takes_no_changes
+    a_reply_names_a_message_that_is_kept
+    who_is_kept_out_changes_nothing
+    a_change_of_the_oldest_message_may_push_it_out_and_leaves_no_ghost
+    of_changes_at_once_everyone_sees_the_same
 }
 
 async fn a_deletion_leaves_a_tombstone_and_the_numbers_whole(mut world: World) {
@@ -155,7 +182,8 @@ async fn a_deletion_leaves_a_tombstone_and_the_numbers_whole(mut world: World) {
 
     let tombstone = store.delete(&lobby, said.seq, &said.id).await.unwrap().unwrap();
     assert_eq!((tombstone.deleted, tombstone.text.as_str()), (true, ""));
-    let expected = proto::chat::v1::Message { text: String::new(), deleted: true, ..before[1].clone() };
+    let expected =
+        proto::chat::v1::Message { text: String::new(), deleted: true, changed: 3, ..before[1].clone() };
     assert_eq!(tombstone, expected, "who said it when is left");
     let Published::Message(deletion) = world.published().await else { panic!("a message") };
     assert_eq!((deletion.seq, deletion.deletes, deletion.text.as_str()), (3, 2, ""));
@@ -477,7 +505,7 @@ async fn a_secret_is_made_once(world: World) {
 
 async fn a_probe_is_heard_once_and_by_nobody_else(mut world: World) {
     let mut other = match &world.redis {
-        Some(redis) => Some(connect(redis.url()).await),
+        Some(redis) => Some(connect(redis.url(), HISTORY_MAX).await),
         None => None,
     };
     let store = world.store.clone();
@@ -735,7 +763,7 @@ async fn a_restart_of_redis_begins_a_new_epoch_and_old_positions_are_verified() 
 #[tokio::test]
 async fn a_redis_that_lost_its_data_never_gives_a_number_twice_in_one_epoch() {
     let mut redis = RedisServer::start().await;
-    let (store, _feed, tasks) = connect(redis.url()).await;
+    let (store, _feed, tasks) = connect(redis.url(), HISTORY_MAX).await;
     let before = store.append(&draft("c1", "lost")).await.unwrap();
     redis.kill().await;
     redis.restart().await;
@@ -780,7 +808,7 @@ async fn a_record_that_cannot_be_read_leaves_the_numbers_whole() {
 }
 
 fn draft(client_id: &str, text: &str) -> Draft {
-    Draft { room: lobby(), member: member("ada").into(), client_id: client_id.into(), text: text.into() }
+    Draft::text(lobby(), member("ada").into(), client_id, text)
 }
 
 fn position(epoch: &str, seq: u32, id: &str) -> Position {

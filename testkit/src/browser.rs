@@ -71,6 +71,14 @@ impl Browser {
         }
     }
 
+    /// Edits, deletes or reacts until it is acknowledged.
+    pub async fn change(&mut self, change: Ask) -> Sent {
+        match self.insist(change).await {
+            Heard::Sent(sent) => sent,
+            other => panic!("not changed but {other:?}"),
+        }
+    }
+
     /// Asks again as long as the answer is to try again.
     async fn insist(&mut self, ask: Ask) -> Heard {
         let end = tokio::time::Instant::now() + PATIENCE;

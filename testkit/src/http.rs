@@ -55,10 +55,15 @@ pub async fn ask(address: &str, line: &str, headers: &str) -> Answer {
 }
 
 /// Like [`ask`], with a body of JSON.
-pub async fn post(address: &str, path: &str, headers: &str, body: &str) -> Answer {
+pub async fn say(address: &str, line: &str, headers: &str, body: &str) -> Answer {
     let length = body.len();
     let headers = format!("content-type: application/json\r\ncontent-length: {length}\r\n{headers}");
-    read_answer(request(address, &format!("POST {path}"), &headers, body).await).await
+    read_answer(request(address, line, &headers, body).await).await
+}
+
+/// Like [`say`], by `POST`.
+pub async fn post(address: &str, path: &str, headers: &str, body: &str) -> Answer {
+    say(address, &format!("POST {path}"), headers, body).await
 }
 
 async fn read_answer(mut socket: BufReader<TcpStream>) -> Answer {

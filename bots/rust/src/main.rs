@@ -129,7 +129,8 @@ impl Bot {
 
     /// Answers a message, unless that is done, and then writes down that it was read.
     async fn read(&mut self, message: Message, done: bool) -> Result<(), Status> {
-        if message.text == "!ping" && !done && !self.is_ours(&message) {
+        // An edit is a message with the new text: what was said and then made a ping is none.
+        if message.text == "!ping" && message.edits == 0 && !done && !self.is_ours(&message) {
             let text = "pong".to_owned();
             let (room, client_id) = (message.room.clone(), answer_id(&message));
             self.send(SendRequest { room, client_id, text, ..SendRequest::default() }).await?;

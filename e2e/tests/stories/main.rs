@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bots;
+mod changes;
 mod errors;
 mod faults;
 mod http;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use proto::{
     chat::v1::{
-        HelloRequest, HistoryRequest, JoinRequest, MembersRequest, RefreshRequest, SendRequest,
-        TypingRequest, client_frame::Body as Ask, server_frame::Body as Heard,
+        DeleteRequest, EditRequest, HelloRequest, HistoryRequest, JoinRequest, MembersRequest, MessageRef,
+        ReactRequest, RefreshRequest, SendRequest, TypingRequest, client_frame::Body as Ask,
+        server_frame::Body as Heard,
     },
     edge::v1::{SessionReplay, link_request::Body as Up, link_response::Body as Down},
 };
@@ -105,15 +106,23 @@ async fn a_token_opens_what_it_says_for_every_verb_and_at_every_door(house: Hous
                 (true, false) => ["joined", "FORBIDDEN", "history", "members", "FORBIDDEN"],
                 _ => ["FORBIDDEN", "NOT_JOINED", "NOT_JOINED", "NOT_JOINED", "NOT_JOINED"],
             };
-            assert_eq!(told, expected, "a {what} in {room}");
+            // A change of a message that is not there: it is looked for only if it might be changed.
+            let change = match (may_read, may_write) {
+                (true, true) => "NOT_FOUND",
+                (true, false) => "FORBIDDEN",
+                _ => "NOT_JOINED",
+            };
+            assert_eq!(told, [&expected[..], &[change; 3]].concat(), "a {what} in {room}");
         }
         let calls = call_everything(&house.world, room, &token).await;
         let code = |may: bool| if may { Code::Ok } else { Code::PermissionDenied };
-        assert_eq!(calls, [code(may_write), code(may_read), code(may_read)], "calls about {room}");
+        let change = if may_write { Code::NotFound } else { Code::PermissionDenied };
+        let expected = [code(may_write), code(may_read), code(may_read), change, change, change];
+        assert_eq!(calls, expected, "calls about {room}");
     }
     let calls =
         call_everything(&house.world, "lobby", &house.token("ada", json!({ "exp": in_seconds(-5) }))).await;
-    assert_eq!(calls, [Code::Unauthenticated; 3]);
+    assert_eq!(calls, [Code::Unauthenticated; 6]);
     house.world.end().await;
 }
 
@@ -255,7 +264,7 @@ async fn where_there_are_no_guests_nobody_comes_in_without_a_token() {
         Tokens::new("a secret of the tests", Duration::from_hours(1)).sign(&Identity::guest("guest"));
     let hello = Ask::Hello(HelloRequest { token: guests.clone(), ..HelloRequest::default() });
     assert_eq!(code(&somebody.ask(hello).await), "UNAUTHENTICATED", "one who was here before");
-    assert_eq!(call_everything(&house.world, "lobby", &guests).await, [Code::Unauthenticated; 3]);
+    assert_eq!(call_everything(&house.world, "lobby", &guests).await, [Code::Unauthenticated; 6]);
     let mut bot = Bot::connect(&house.world).await;
     assert_eq!(code(&bot.ask(Ask::Hello(HelloRequest::default())).await), "UNAUTHENTICATED");
     somebody.hello(&house.token("ada", json!({}))).await;
@@ -360,14 +369,35 @@ fn claims(sub: &str, changes: Value) -> Value {
     claims
 }
 
-fn everything(room: &str) -> [Ask; 5] {
+fn everything(room: &str) -> [Ask; 8] {
+    let (edit, deletion, reaction) = changes(room);
     [
         join(room),
         Ask::Send(SendRequest::text(room, "c1", "hi")),
         history(room),
         Ask::Members(MembersRequest { room: room.into(), after: String::new(), limit: 0 }),
         Ask::Typing(TypingRequest { room: room.into() }),
+        Ask::Edit(edit),
+        Ask::Delete(deletion),
+        Ask::React(reaction),
     ]
+}
+
+/// Each kind of change, of a message that is not there.
+fn changes(room: &str) -> (EditRequest, DeleteRequest, ReactRequest) {
+    let (room, message) = (room.to_owned(), Some(MessageRef { seq: 99, id: "x".into() }));
+    let (client_id, mentions) = ("c2".to_owned(), Vec::new());
+    (
+        EditRequest {
+            room: room.clone(),
+            client_id: client_id.clone(),
+            message: message.clone(),
+            text: "ho".into(),
+            mentions,
+        },
+        DeleteRequest { room: room.clone(), client_id: client_id.clone(), message: message.clone() },
+        ReactRequest { room, client_id, message, emoji: "+".into(), remove: false },
+    )
 }
 
 async fn ask_everything(browser: &mut Browser, room: &str) -> Vec<String> {
@@ -386,14 +416,15 @@ async fn bot_asks_everything(bot: &mut Bot, room: &str) -> Vec<String> {
     answers
 }
 
-/// What `Send`, `History` and `Members` say to who brings `token`.
-async fn call_everything(world: &World, room: &str, token: &str) -> [Code; 3] {
+/// What `Send`, `History`, `Members`, `Edit`, `Delete` and `React` say to who brings `token`.
+async fn call_everything(world: &World, room: &str, token: &str) -> [Code; 6] {
     fn with<Asked>(token: &str, asked: Asked) -> Request<Asked> {
         let mut request = Request::new(asked);
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         request
     }
     let mut client = client(world).await;
+    let (edit, deletion, reaction) = changes(room);
     let room = room.to_owned();
     let send = SendRequest::text(room.clone(), "unary", "hi");
     let history = HistoryRequest { room: room.clone(), before: 0, limit: 0 };
@@ -403,6 +434,9 @@ async fn call_everything(world: &World, room: &str, token: &str) -> [Code; 3] {
         code(client.send(with(token, send)).await.err()),
         code(client.history(with(token, history)).await.err()),
         code(client.members(with(token, members)).await.err()),
+        code(client.edit(with(token, edit)).await.err()),
+        code(client.delete(with(token, deletion)).await.err()),
+        code(client.react(with(token, reaction)).await.err()),
     ]
 }
 

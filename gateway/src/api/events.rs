@@ -27,7 +27,7 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
 use super::{
     InRoom,
-    request::{Asker, Room},
+    request::{Asker, Named},
 };
 use crate::{
     House,
@@ -71,7 +71,7 @@ pub(super) async fn hear_room(
     State(house): State<Arc<House>>,
     Extension(caller): Extension<Caller>,
     Asker { token, .. }: Asker,
-    Room(room): Room,
+    Named(room): Named<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let since = headers.get(LAST_EVENT_ID).map(place_of).transpose()?;

@@ -57,17 +57,17 @@ fn bearer(headers: &HeaderMap) -> Result<String, Problem> {
     Ok(token.trim().to_owned())
 }
 
-/// The room that the path names.
-pub(crate) struct Room(pub(crate) String);
+/// What the path names, in its order.
+pub(crate) struct Named<T>(pub(crate) T);
 
-impl FromRequestParts<Arc<House>> for Room {
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<House>> for Named<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, house: &Arc<House>) -> Result<Self, Problem> {
-        let room: Result<_, PathRejection> = Path::from_request_parts(parts, house).await;
-        let Path(room) =
-            room.map_err(|rejection| Problem::invalid(StatusCode::BAD_REQUEST, rejection.body_text()))?;
-        Ok(Self(room))
+        let named: Result<_, PathRejection> = Path::from_request_parts(parts, house).await;
+        let Path(named) =
+            named.map_err(|rejection| Problem::invalid(StatusCode::BAD_REQUEST, rejection.body_text()))?;
+        Ok(Self(named))
     }
 }
 

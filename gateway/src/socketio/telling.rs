@@ -76,7 +76,7 @@ impl Telling {
 
     /// What a client that has just joined is told.
     pub(super) fn begin(&mut self, joined: &Joined) -> Vec<String> {
-        let said = joined.messages.iter().filter(|message| message.deletes == 0);
+        let said = joined.messages.iter().filter(|message| message.changes().is_none());
         let history: Vec<_> = said.map(|message| self.message(message)).collect();
         let history = packet::event("message_history", &history);
         self.last = joined.messages.last().map(Place::of);
@@ -119,9 +119,9 @@ impl Telling {
         packet::event("member_history", &roster)
     }
 
-    /// That something is deleted an old client cannot be told. Who comes later is not told what it was.
+    /// That something was changed an old client cannot be told. Who comes later is told what became of it.
     fn said(&self, message: &Message) -> Option<String> {
-        if message.deletes > 0 {
+        if message.changes().is_some() {
             return None;
         }
         packet::event("messages", &self.message(message))
@@ -155,7 +155,7 @@ impl Telling {
 
 #[cfg(test)]
 mod tests {
-    use proto::chat::v1::{Heartbeat, Presence};
+    use proto::chat::v1::{Heartbeat, Presence, Reaction};
     use serde_json::{Value, json};
 
     use super::*;
@@ -200,6 +200,21 @@ mod tests {
         assert_eq!(history.as_array().unwrap().len(), 1);
         assert_eq!(history[0]["message"], "This message was removed.");
         assert!(telling().tell(&Body::Message(deletion)).is_empty());
+    }
+
+    #[test]
+    fn what_was_changed_is_told_as_it_is_now_to_who_comes_later() {
+        let edit = Message { edits: 1, text: "better".into(), ..message("E", 2) };
+        let reaction = Reaction { seq: 1, emoji: "+".into(), removed: false };
+        let reaction = Message { reaction: Some(reaction), text: String::new(), ..message("E", 3) };
+        let mut said = message("E", 1);
+        assert!(said.apply(&edit) && said.apply(&reaction));
+        let history = &events(&telling().begin(&joined(vec![said, edit.clone(), reaction.clone()])))[1][1];
+        assert_eq!(history.as_array().unwrap().len(), 1);
+        assert_eq!(history[0]["message"], "better");
+        for change in [edit, reaction] {
+            assert!(telling().tell(&Body::Message(change)).is_empty());
+        }
     }
 
     #[test]

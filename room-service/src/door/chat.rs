@@ -11,9 +11,9 @@ use std::{
 
 use futures_util::{Stream, StreamExt as _};
 use proto::chat::v1::{
-    ClientFrame, Error as ErrorFrame, Head, Heartbeat, HistoryPage, HistoryRequest, MembersPage,
-    MembersRequest, Move, Removed, SendRequest, Sent, ServerFrame, chat_service_server::ChatService,
-    server_frame::Body as Reply,
+    ClientFrame, DeleteRequest, EditRequest, Error as ErrorFrame, Head, Heartbeat, HistoryPage,
+    HistoryRequest, MembersPage, MembersRequest, Move, ReactRequest, Removed, SendRequest, Sent, ServerFrame,
+    chat_service_server::ChatService, server_frame::Body as Reply,
 };
 use tokio::time::{Instant, interval_at, sleep};
 use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap};
@@ -83,6 +83,21 @@ impl ChatService for ChatDoor {
         let send = request.into_inner();
         let room = enterable(&send.room, &who)?;
         Ok(Response::new(self.service.say(room, send, who).await?))
+    }
+
+    async fn edit(&self, request: Request<EditRequest>) -> Result<Response<Sent>, Status> {
+        let who = self.caller(request.metadata()).await?;
+        Ok(Response::new(self.service.call_change(request.into_inner().into(), who).await?))
+    }
+
+    async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<Sent>, Status> {
+        let who = self.caller(request.metadata()).await?;
+        Ok(Response::new(self.service.call_change(request.into_inner().into(), who).await?))
+    }
+
+    async fn react(&self, request: Request<ReactRequest>) -> Result<Response<Sent>, Status> {
+        let who = self.caller(request.metadata()).await?;
+        Ok(Response::new(self.service.call_change(request.into_inner().into(), who).await?))
     }
 
     async fn history(&self, request: Request<HistoryRequest>) -> Result<Response<HistoryPage>, Status> {

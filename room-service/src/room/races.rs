@@ -146,8 +146,7 @@ fn lobby() -> RoomId {
 }
 
 fn draft(client_id: &str) -> Draft {
-    let (client_id, text) = (client_id.to_owned(), "hi".to_owned());
-    Draft { room: lobby(), member: Arc::default(), client_id, text }
+    Draft::text(lobby(), Arc::default(), client_id, "hi")
 }
 
 fn seat() -> Seat {

@@ -11,14 +11,14 @@ use std::{
 use async_trait::async_trait;
 use proto::{
     Timestamp,
-    chat::v1::{Member, Message, Position, Typing},
+    chat::v1::{Member, Message, MessageRef, Position, Typing},
 };
 use tokio::time::Instant;
 
 use super::{
-    Act, Appended, Arrival, Ban, DEPARTURES_KEPT, DEPARTURES_TTL, Departures, Draft, Feed, FeedSender, Heard,
-    Lease, Page, ProbeError, Published, REPEAT_WINDOW, Resume, RosterChange, Rules, Seat, Snapshot, Standing,
-    Store, StoreError, feed,
+    Act, Appended, Arrival, Ban, Change, Changed, DEPARTURES_KEPT, DEPARTURES_TTL, Departures, Draft, Feed,
+    FeedSender, Heard, Lease, Page, ProbeError, Published, REPEAT_WINDOW, Resume, RosterChange, Rules, Seat,
+    Snapshot, Standing, Store, StoreError, WrongMessage, feed,
 };
 use crate::ids::{EdgeId, RoomId, SessionName, draw};
 
@@ -176,6 +176,59 @@ impl Room {
         message
     }
 
+    /// Keeps a change and folds it in, and gives the ids of attachments that are nobody's any more.
+    fn keep_change(&mut self, change: Message, history_max: usize) -> (Message, Vec<String>) {
+        let change = self.keep(change, history_max);
+        let mut detached = Vec::new();
+        // It may have been the oldest, for which there is no place any more.
+        if let Some(at) = change.changes().and_then(|seq| self.place(seq)) {
+            if change.deletes > 0 {
+                let attachments = &self.messages[at].attachments;
+                detached.extend(attachments.iter().map(|attachment| attachment.id.clone()));
+            }
+            for message in self.messages.iter_mut().skip(at) {
+                message.apply(&change);
+            }
+        }
+        (change, detached)
+    }
+
+    /// Where the message with that number is.
+    fn place(&self, seq: u32) -> Option<usize> {
+        self.messages.binary_search_by_key(&seq, |message| message.seq).ok()
+    }
+
+    /// The message that `named` means, if it is no change.
+    fn find(&self, named: &MessageRef) -> Option<&Message> {
+        let message = &self.messages[self.place(named.seq)?];
+        (message.changes().is_none() && (named.id.is_empty() || named.id == message.id)).then_some(message)
+    }
+
+    /// What was answered to a member's `client_id`, if it came before.
+    fn answered(&mut self, member: &str, client_id: &str) -> Option<Appended> {
+        let now = Instant::now();
+        while let Some((_, key)) = self.forget.pop_front_if(|(at, _)| *at <= now) {
+            self.sent.remove(&key);
+        }
+        let first = self.sent.get(&(member.to_owned(), client_id.to_owned()))?;
+        Some(Appended { repeated: true, ..first.clone() })
+    }
+
+    /// What is answered to a member whose message was kept, from now on and for a while.
+    fn answer(&mut self, member: &str, message: &Message) -> Appended {
+        let appended = Appended {
+            epoch: message.epoch.clone(),
+            seq: message.seq,
+            id: message.id.clone(),
+            sent_at: Timestamp::from_millis(self.last_sent_at),
+            repeated: false,
+        };
+        let key = (member.to_owned(), message.client_id.clone());
+        self.forget.push_back((Instant::now() + REPEAT_WINDOW, key.clone()));
+        self.sent.insert(key, appended.clone());
+        appended
+    }
+
     fn newest(&self, page: u32) -> Vec<Message> {
         let page = usize::try_from(page).expect("a u32 fits a usize");
         self.messages.iter().skip(self.messages.len().saturating_sub(page)).cloned().collect()
@@ -228,36 +281,35 @@ impl Store for MemoryStore {
     async fn append(&self, draft: &Draft) -> Result<Appended, StoreError> {
         let mut state = self.lock();
         let room = state.room(&draft.room);
-        let now = Instant::now();
-        while let Some((_, key)) = room.forget.pop_front_if(|(at, _)| *at <= now) {
-            room.sent.remove(&key);
-        }
-        let key = (draft.member.id.clone(), draft.client_id.clone());
-        if let Some(first) = room.sent.get(&key) {
-            return Ok(Appended { repeated: true, ..first.clone() });
+        if let Some(first) = room.answered(&draft.member.id, &draft.client_id) {
+            return Ok(first);
         }
         if let Some(forbidden) = room.rules.forbid(&draft.member.id) {
             return Err(forbidden.into());
         }
-        let message = Message {
-            room: draft.room.to_string(),
-            client_id: draft.client_id.clone(),
-            text: draft.text.clone(),
-            member: Some(Member::clone(&draft.member)),
-            ..Message::default()
-        };
-        let message = room.keep(message, self.history_max);
-        let appended = Appended {
-            epoch: message.epoch.clone(),
-            seq: message.seq,
-            id: message.id.clone(),
-            sent_at: Timestamp::from_millis(room.last_sent_at),
-            repeated: false,
-        };
-        room.forget.push_back((now + REPEAT_WINDOW, key.clone()));
-        room.sent.insert(key, appended.clone());
+        if draft.reply_to.as_ref().is_some_and(|answered| room.find(answered).is_none()) {
+            return Err(WrongMessage::Unanswerable.into());
+        }
+        let message = room.keep(draft.to_message(), self.history_max);
+        let appended = room.answer(&draft.member.id, &message);
         state.publish(&self.feed, &draft.room, Published::Message(message));
         Ok(appended)
+    }
+
+    async fn change(&self, change: &Change) -> Result<Changed, StoreError> {
+        let mut state = self.lock();
+        let Some(room) = state.rooms.get_mut(&change.room) else { return Err(WrongMessage::Gone.into()) };
+        if let Some(first) = room.answered(&change.member.id, &change.client_id) {
+            return Ok(Changed { change: first, detached: Vec::new() });
+        }
+        if let Some(forbidden) = room.rules.forbid(&change.member.id) {
+            return Err(forbidden.into());
+        }
+        change.check(room.find(&change.message).ok_or(WrongMessage::Gone)?)?;
+        let (message, detached) = room.keep_change(change.to_message(), self.history_max);
+        let appended = room.answer(&change.member.id, &message);
+        state.publish(&self.feed, &change.room, Published::Message(message));
+        Ok(Changed { change: appended, detached })
     }
 
     async fn join(&self, room_id: &RoomId, seat: &Seat) -> Result<Arrival, StoreError> {

@@ -142,12 +142,6 @@ impl Rules {
     }
 }
 
-/// Leaves of a message what others stand on: its place, and who said it when.
-pub(crate) fn bury(message: &mut Message) {
-    message.text.clear();
-    message.deleted = true;
-}
-
 /// How an operator's words end a sentence.
 pub(crate) fn because(reason: &str) -> String {
     if reason.is_empty() { ".".to_owned() } else { format!(": {reason}") }

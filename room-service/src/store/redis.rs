@@ -2,7 +2,7 @@
 //!
 //! With its parts in `redis/` the only place that knows fred: `connection.rs` reads the URL, `watch.rs` asks whether
 //! Redis can do its work, `trouble.rs` has the words for it, `acknowledge.rs` waits for replicas and disks,
-//! `subscriptions.rs` listens, and `operators.rs` has what operators change. The keys, as `redis-cli` sees them (the braces are Redis' hash tag, so that a room lives
+//! `subscriptions.rs` listens, `changes.rs` has what becomes of messages, and `operators.rs` what operators change. The keys, as `redis-cli` sees them (the braces are Redis' hash tag, so that a room lives
 //! in one slot; what is outside rooms is one key a command):
 //!
 //! | key | type | holds |
@@ -27,6 +27,7 @@
 //! A room's keys appear with the first join or append, or when something is forbidden there, never by reading.
 
 mod acknowledge;
+mod changes;
 mod connection;
 mod operators;
 mod subscriptions;
@@ -63,8 +64,8 @@ use self::{
     watch::watch,
 };
 use super::{
-    Appended, Arrival, DEPARTURES_KEPT, DEPARTURES_TTL, Departures, Draft, Feed, Lease, Page, ProbeError,
-    Published, REPEAT_WINDOW, Resume, Seat, Snapshot, Standing, Store, StoreError, feed,
+    Appended, Arrival, Change, Changed, DEPARTURES_KEPT, DEPARTURES_TTL, Departures, Draft, Feed, Lease,
+    Page, ProbeError, Published, REPEAT_WINDOW, Resume, Seat, Snapshot, Standing, Store, StoreError, feed,
 };
 use crate::ids::{EdgeId, RoomId, SessionName, draw};
 
@@ -113,7 +114,7 @@ struct Scripts {
     renew: Script,
     claim: Script,
     probe: Script,
-    delete: Script,
+    change: Script,
     rules: Script,
     act: Script,
     acts: Script,
@@ -164,7 +165,7 @@ impl RedisStore {
                 renew: Script::from_lua(include_str!("redis/renew.lua")),
                 claim: Script::from_lua(include_str!("redis/claim.lua")),
                 probe: Script::from_lua(include_str!("redis/probe.lua")),
-                delete: room_script!("log", "delete"),
+                change: room_script!("log", "change"),
                 rules: room_script!("rules"),
                 act: Script::from_lua(include_str!("redis/act.lua")),
                 acts: Script::from_lua(include_str!("redis/acts.lua")),
@@ -327,30 +328,30 @@ struct Read {
 #[async_trait]
 impl Store for RedisStore {
     async fn append(&self, draft: &Draft) -> Result<Appended, StoreError> {
-        let fields = Message {
-            room: draft.room.to_string(),
-            client_id: draft.client_id.clone(),
-            text: draft.text.clone(),
-            member: Some(Member::clone(&draft.member)),
-            ..Message::default()
-        };
-        let fields = to_json(&fields);
         let mut keys = room_keys(&draft.room);
-        keys.push(format!("chat:{{{}}}:sent:{}:{}", draft.room, draft.member.id, draft.client_id));
+        keys.push(answer_key(&draft.room, &draft.member.id, &draft.client_id));
         keys.push(bans_key(&draft.room));
-        let repeat_millis = i64::try_from(REPEAT_WINDOW.as_millis()).expect("ten minutes fit");
         let mut args = self.room_args(&draft.room);
         args.extend([
             draft.room.as_str().into(),
             draw("").into(),
-            fields.strip_prefix('{').expect("an object begins with a brace").into(),
+            fields(&draft.to_message()).into(),
             self.history_max.into(),
-            repeat_millis.into(),
+            millis(REPEAT_WINDOW).into(),
             draft.member.id.as_str().into(),
         ]);
+        if let Some(answered) = &draft.reply_to {
+            args.extend([answered.seq.into(), answered.id.as_str().into()]);
+        }
         let (epoch, seq, id, at, repeated): (String, u32, String, i64, u8) =
             self.run_acknowledged(&self.scripts.append, keys, args).await?;
         Ok(Appended { epoch, seq, id, sent_at: Timestamp::from_millis(at), repeated: repeated == 1 })
+    }
+
+    async fn change(&self, change: &Change) -> Result<Changed, StoreError> {
+        let fields = fields(&change.to_message());
+        let outcome = self.run_change(&change.room, &change.message, fields, Some(change)).await?;
+        Ok(Changed { change: outcome.change, detached: outcome.detached })
     }
 
     async fn join(&self, room: &RoomId, seat: &Seat) -> Result<Arrival, StoreError> {
@@ -560,6 +561,11 @@ fn departures_key(room: &RoomId) -> String {
     format!("chat:{{{room}}}:left")
 }
 
+/// What was answered to a member's `client_id`.
+fn answer_key(room: &RoomId, member: &str, client_id: &str) -> String {
+    format!("chat:{{{room}}}:sent:{member}:{client_id}")
+}
+
 fn edge_rooms_key(edge: &EdgeId) -> String {
     format!("chat:edge:{}:rooms", edge.0)
 }
@@ -570,6 +576,11 @@ fn millis(duration: Duration) -> i64 {
 
 fn to_json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("our own types have a JSON form")
+}
+
+/// A message as the scripts that keep it take it: from the first name to the closing brace.
+fn fields(message: &Message) -> String {
+    to_json(message).split_off(1)
 }
 
 /// A kept message. One that cannot be read stands as an empty one, so that the numbers stay whole.

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use proto::chat::v1::{Member, Message, Position};
 
 use super::{
-    Acts, Appended, Arrival, Departures, Draft, Feed, Lease, MemoryStore, OperatorStore, Page, ProbeError,
-    Resume, Rules, Seat, Snapshot, Standing, Store, StoreError,
+    Acts, Appended, Arrival, Change, Changed, Departures, Draft, Feed, Lease, MemoryStore, OperatorStore,
+    Page, ProbeError, Resume, Rules, Seat, Snapshot, Standing, Store, StoreError,
 };
 use crate::ids::{EdgeId, RoomId, SessionName};
 
@@ -88,6 +88,10 @@ impl ScriptedStore {
 impl Store for ScriptedStore {
     async fn append(&self, draft: &Draft) -> Result<Appended, StoreError> {
         self.inner.append(draft).await
+    }
+
+    async fn change(&self, change: &Change) -> Result<Changed, StoreError> {
+        self.inner.change(change).await
     }
 
     async fn join(&self, room: &RoomId, seat: &Seat) -> Result<Arrival, StoreError> {

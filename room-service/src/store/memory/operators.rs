@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use proto::chat::v1::Message;
+use proto::chat::v1::{Message, MessageRef};
 use tokio::time::Instant;
 
 use super::{MemoryStore, State};
@@ -11,7 +11,7 @@ use crate::{
     ids::RoomId,
     store::{
         ACTS_KEPT, Act, Acts, Ban, DISCONNECTION_KEPT, MAX_BANS, MAX_KEPT_OUT, OperatorStore, Published,
-        Rules, StoreError, operators::bury,
+        Rules, StoreError,
     },
 };
 
@@ -20,17 +20,14 @@ impl OperatorStore for MemoryStore {
     async fn delete(&self, room_id: &RoomId, seq: u32, id: &str) -> Result<Option<Message>, StoreError> {
         let mut state = self.lock();
         let Some(room) = state.rooms.get_mut(room_id) else { return Ok(None) };
-        let is_it = |message: &&mut Message| {
-            message.seq == seq && message.deletes == 0 && (id.is_empty() || message.id == id)
-        };
-        let Some(message) = room.messages.iter_mut().find(is_it) else { return Ok(None) };
+        let Some(message) = room.find(&MessageRef { seq, id: id.to_owned() }) else { return Ok(None) };
         if message.deleted {
             return Ok(Some(message.clone()));
         }
-        bury(message);
-        let tombstone = message.clone();
+        let mut tombstone = message.clone();
         let deletion = Message { room: room_id.to_string(), deletes: seq, ..Message::default() };
-        let deletion = room.keep(deletion, self.history_max);
+        let (deletion, _) = room.keep_change(deletion, self.history_max);
+        tombstone.apply(&deletion);
         state.publish(&self.feed, room_id, Published::Message(deletion));
         Ok(Some(tombstone))
     }

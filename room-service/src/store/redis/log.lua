@@ -43,3 +43,43 @@ end
 local function tell(message)
   publish('{"message":{"epoch":"' .. epoch .. '",' .. string.sub(message, 2) .. '}')
 end
+
+-- What was answered to a member's client_id (a key), if it came before.
+local function answered(key)
+  local answer = redis.call('GET', key)
+  if not answer then
+    return nil
+  end
+  local first_epoch, first_seq, first_id, first_at = string.match(answer, '^(%S+) (%d+) (%S+) (%d+)$')
+  -- What was kept under an older epoch and outlived it bears its number in this one.
+  local still = redis.call('ZRANGEBYSCORE', messages, first_seq, first_seq)[1]
+  if still and string.find(still, '"id":"' .. first_id .. '"', 1, true) then
+    first_epoch = epoch
+  end
+  -- Something that replicas and disks are told of, so that who waits for them waits for all that came before it too.
+  redis.call('PEXPIRE', key, redis.call('PTTL', key))
+  return { first_epoch, tonumber(first_seq), first_id, tonumber(first_at), 1 }
+end
+
+-- Notes for so many milliseconds what is answered.
+local function note_answer(key, id, at, millis)
+  redis.call('SET', key, epoch .. ' ' .. seq .. ' ' .. id .. ' ' .. at, 'PX', millis)
+end
+
+-- The message with this seq and this id (empty: any), decoded and as it is kept; nothing if there is none, or it is a
+-- change.
+local function find(at, id)
+  local there = redis.call('ZRANGEBYSCORE', messages, at, at)[1]
+  if not there then
+    return nil
+  end
+  local readable, message = pcall(cjson.decode, there)
+  if not readable or type(message) ~= 'table' or not message.seq then
+    -- Whatever it is, an operator may delete it, and the numbers stay whole.
+    message = { seq = tonumber(at), room = ARGV[4] }
+  end
+  local is_change = message.deletes or message.edits or message.reaction
+  if not is_change and (id == '' or message.id == id) then
+    return message, there
+  end
+end

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use fred::types::Value;
-use proto::chat::v1::Message;
+use proto::chat::v1::{Message, MessageRef};
 use tokio::time::Instant;
 
-use super::{RedisStore, millis, parse_message, room_keys};
+use super::{RedisStore, fields, millis, room_keys};
 use crate::{
-    ids::{RoomId, draw},
+    ids::RoomId,
     store::{
         ACTS_KEPT, Act, Acts, Ban, DISCONNECTION_KEPT, MAX_BANS, MAX_KEPT_OUT, OperatorStore, Rules,
         StoreError,
@@ -24,12 +24,13 @@ const KEPT_OUT: &str = "chat:{~operators}:kept-out";
 #[async_trait]
 impl OperatorStore for RedisStore {
     async fn delete(&self, room: &RoomId, seq: u32, id: &str) -> Result<Option<Message>, StoreError> {
-        let mut args = self.room_args(room);
-        args.extend([room.as_str().into(), seq.into(), id.into(), draw("").into(), self.history_max.into()]);
-        let left: Vec<String> = self.run_acknowledged(&self.scripts.delete, room_keys(room), args).await?;
-        let [epoch, tombstone] = &left[..] else { return Ok(None) };
-        let tombstone = parse_message(room, epoch, &seq.to_string(), tombstone);
-        Ok(Some(Message { room: room.to_string(), ..tombstone }))
+        let named = MessageRef { seq, id: id.to_owned() };
+        let deletion = Message { room: room.to_string(), deletes: seq, ..Message::default() };
+        match self.run_change(room, &named, fields(&deletion), None).await {
+            Ok(outcome) => Ok(Some(outcome.message)),
+            Err(StoreError::WrongMessage(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn ban(

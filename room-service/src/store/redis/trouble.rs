@@ -2,7 +2,7 @@
 
 use fred::error::{Error, ErrorKind};
 
-use crate::store::{Forbidden, StoreError};
+use crate::store::{Forbidden, StoreError, WrongMessage};
 
 /// How Redis' refusals begin, and what they mean. All of them pass, by themselves or by an operator's hand.
 const REFUSALS: [(&str, &str); 17] = [
@@ -58,6 +58,9 @@ pub(super) fn translate(error: &Error) -> StoreError {
     if let Some(forbidden) = forbidden(details) {
         return forbidden.into();
     }
+    if let Some(wrong) = details.strip_prefix("WRONGMESSAGE ").and_then(wrong_message) {
+        return wrong.into();
+    }
     // What Redis says when its data is not ours, or when a script of ours is wrong.
     let broken = ["WRONGTYPE", "ERR ", "CROSSSLOT"].iter().any(|start| details.starts_with(start))
         || matches!(error.kind(), ErrorKind::Parse | ErrorKind::NotFound);
@@ -74,6 +77,18 @@ fn forbidden(details: &str) -> Option<Forbidden> {
     let (what, reason) = words.split_once(' ').unwrap_or((words, ""));
     let reason = reason.to_owned();
     Some(if what == "closed" { Forbidden::Closed { reason } } else { Forbidden::Banned { reason } })
+}
+
+/// What is wrong with the message that was named: the words of `change.lua` and `append.lua`.
+fn wrong_message(word: &str) -> Option<WrongMessage> {
+    Some(match word {
+        "gone" => WrongMessage::Gone,
+        "deleted" => WrongMessage::Deleted,
+        "anothers" => WrongMessage::Anothers,
+        "full" => WrongMessage::Full,
+        "unanswerable" => WrongMessage::Unanswerable,
+        _ => return None,
+    })
 }
 
 /// What the error means.
