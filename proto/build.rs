@@ -6,7 +6,7 @@ use std::{env, error::Error, path::PathBuf};
 use prost::Message as _;
 
 /// What the HTTP door answers with.
-const IN_OPENAPI: [&str; 10] = [
+const IN_OPENAPI: [&str; 13] = [
     ".chat.v1.Welcome",
     ".chat.v1.Message",
     ".chat.v1.Sent",
@@ -17,6 +17,9 @@ const IN_OPENAPI: [&str; 10] = [
     ".chat.v1.Member",
     ".chat.v1.HistoryPage",
     ".chat.v1.MembersPage",
+    ".chat.v1.Read",
+    ".chat.v1.RoomsPage",
+    ".chat.v1.RoomSummary",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

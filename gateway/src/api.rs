@@ -5,6 +5,7 @@
 
 mod changes;
 mod events;
+mod reading;
 mod request;
 
 use std::{sync::Arc, time::Duration};
@@ -73,6 +74,8 @@ pub(crate) fn routes(house: &Arc<House>) -> Router<Arc<House>> {
         .routes(routes!(changes::edit_message, changes::delete_message))
         .routes(routes!(changes::put_reaction, changes::take_reaction_back))
         .routes(routes!(read_members))
+        .routes(routes!(reading::list_rooms))
+        .routes(routes!(reading::mark_read))
         .routes(routes!(events::hear_room))
         .split_for_parts();
     let calls = calls

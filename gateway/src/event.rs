@@ -23,8 +23,9 @@ pub(crate) struct Event {
 impl Event {
     /// `frame`, said in `room` when it stood at `before`.
     pub(crate) fn new(room: RoomName, frame: ServerFrame, before: Arc<Position>) -> Self {
-        // Who is typing is worth nothing a moment later, everything else must reach its reader.
-        let before = (!matches!(frame.body, Some(Body::Typing(_)))).then_some(before);
+        // Who is typing is worth nothing a moment later, and the next join tells up to where somebody has read.
+        // Everything else must reach its reader.
+        let before = (!matches!(frame.body, Some(Body::Typing(_) | Body::Read(_)))).then_some(before);
         Self { room, frame, before, json: OnceLock::new(), protobuf: OnceLock::new() }
     }
 

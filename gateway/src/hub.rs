@@ -252,6 +252,21 @@ impl Hub {
         None
     }
 
+    /// Hands an event to the sessions of one member in a room, but to the one that is named `except`.
+    pub(crate) fn member_event(&self, room_name: &str, member: &str, except: &str, frame: ServerFrame) {
+        let inner = self.lock();
+        let Some((room_name, room)) = inner.rooms.get_key_value(room_name) else { return };
+        let event = Arc::new(Event::new(room_name.clone(), frame, room.position.clone()));
+        for (number, seat) in &room.sessions {
+            let identity = inner.sessions.get(number).and_then(|local| local.identity.as_ref());
+            if identity.is_some_and(|identity| identity.member == member && identity.name != except)
+                && matches!(seat.outbox.event(&event), Queued::Due)
+            {
+                self.fanout.due(*number, seat.outbox.clone());
+            }
+        }
+    }
+
     /// Compares where rooms stand with where they should. A room that has not come to where the beacon before this
     /// one said it stood has lost something: returns what to ask for again.
     pub(crate) fn heads(&self, heads: Vec<Head>) -> Vec<RoomReplay> {

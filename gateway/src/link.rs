@@ -510,6 +510,11 @@ impl Keeper {
                     return again.into_iter().collect();
                 }
             }
+            Some(Down::MemberEvent(event)) if current => {
+                if let Some(frame) = event.frame {
+                    self.hub.member_event(&event.room, &event.member, &event.except, frame);
+                }
+            }
             Some(Down::Heads(heads)) if current => return self.hub.heads(heads.heads),
             // A Link that was replaced has no say about rooms; and a newer room service's word is none of ours.
             _ => {}

@@ -10,13 +10,13 @@ use serde_json::Value;
 #[test]
 fn every_golden_client_frame_is_read_and_written_back() {
     let seen = each::<ClientFrame>("client", |frame| format!("{:?}", variant(frame.body.as_ref())));
-    assert_eq!(seen.len(), 11, "a fixture for each body: {seen:?}");
+    assert_eq!(seen.len(), 13, "a fixture for each body: {seen:?}");
 }
 
 #[test]
 fn every_golden_server_frame_is_read_and_written_back() {
     let seen = each::<ServerFrame>("server", |frame| format!("{:?}", variant(frame.body.as_ref())));
-    assert_eq!(seen.len(), 15, "a fixture for each body: {seen:?}");
+    assert_eq!(seen.len(), 17, "a fixture for each body: {seen:?}");
 }
 
 #[test]

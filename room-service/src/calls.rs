@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use proto::chat::v1::{
     ClientFrame, HelloRequest, HistoryPage, HistoryRequest, Member, MembersPage, MembersRequest, Message,
-    SendRequest, Sent, ServerFrame, Welcome, client_frame::Body as Said, server_frame::Body as Reply,
+    Read, ReadRequest, SendRequest, Sent, ServerFrame, Welcome, client_frame::Body as Said,
+    server_frame::Body as Reply,
 };
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     room::{Ear, Listener, Place},
     session::{Door, Session, enterable, history_limit, members_limit},
     sign_ins::SignIns,
+    store::ReadOn,
 };
 
 impl Service {
@@ -46,6 +48,8 @@ impl Service {
             Some(Said::React(reaction)) => Reply::Sent(self.call_change(reaction.into(), who).await?),
             Some(Said::History(history)) => Reply::History(self.read_history(&history, &who).await?),
             Some(Said::Members(members)) => Reply::Members(self.read_members(members, &who).await?),
+            Some(Said::Read(read)) => Reply::Read(self.read_without_session(&read, &who).await?),
+            Some(Said::Rooms(_)) => Reply::Rooms(self.rooms_of(&who).await?),
             _ => return Err(Refusal::Invalid("body: this needs a session.".to_owned())),
         })
     }
@@ -101,6 +105,17 @@ impl Service {
         self.history(&room, history.before, limit, &who.member.id).await
     }
 
+    /// Notes that `who` has read a room that they may enter.
+    pub(crate) async fn read_without_session(
+        &self,
+        read: &ReadRequest,
+        who: &Identity,
+    ) -> Result<Read, Refusal> {
+        let room = enterable(&read.room, who)?;
+        self.limits.allow_call(&who.member.id)?;
+        self.read_on(&room, read.seq, who, None).await
+    }
+
     /// A page of the roster of a room that `who` may enter.
     pub(crate) async fn read_members(
         &self,
@@ -127,6 +142,8 @@ impl Listener for Nobody {
     fn reply(&self, _session: u64, _frame: ServerFrame, _place: Option<Place>) {}
 
     fn event(&self, _room: &RoomId, _frame: &ServerFrame, _place: Option<&Place>) {}
+
+    fn read_on(&self, _room: &RoomId, _read: &ReadOn) {}
 
     fn removed(&self, _room: &RoomId, _member: &str, _reason: &str) {}
 

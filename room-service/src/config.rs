@@ -125,7 +125,7 @@ pub struct Settings {
     pub join_burst: NonZeroU32,
 
     /// How many other frames a session may say in a second, for long: pages of history and of members, typing, leave,
-    /// refresh, hello. As many pages a member may ask for by calls without a session. Nobody scrolls that fast.
+    /// read, rooms, refresh, hello. As many pages a member may ask for by calls without a session. Nobody scrolls that fast.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_FRAME_RATE", default_value = "20")]
     pub frame_rate: NonZeroU32,
 
@@ -141,6 +141,25 @@ pub struct Settings {
     /// How many times at once after a pause a session's rooms are told that its member is writing. A few rooms' worth.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_TYPING_BURST", default_value = "5")]
     pub typing_burst: NonZeroU32,
+
+    /// How many times in a second a member may ask for their rooms, for long. Each time costs the store up to 100 scripts,
+    /// which look at up to 200 messages each; what changes afterwards is heard from the rooms.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_ROOMS_RATE", default_value = "1")]
+    pub rooms_rate: NonZeroU32,
+
+    /// How many times at once after a pause a member may ask for their rooms. A few tabs that come back together.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_ROOMS_BURST", default_value = "10")]
+    pub rooms_burst: NonZeroU32,
+
+    /// How long it is remembered up to where someone who signed in has read a room, after they read there last; and which
+    /// rooms they joined, after the last of them; like `30d`. Each costs the store some 200 bytes. Longer than a holiday.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_REMEMBER_USERS", default_value = "30d", value_parser = remembrance)]
+    pub remember_users: Duration,
+
+    /// The same for guests, like `1d`. Most never come back: of 10,000 guests a day in three rooms each it keeps some 6 MB
+    /// in the store, as much as of as many users in a month.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_REMEMBER_GUESTS", default_value = "1d", value_parser = remembrance)]
+    pub remember_guests: Duration,
 
     /// How many rooms a session may be in. Every room costs each of its sessions a place in each list of heads.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_ROOMS_PER_SESSION", default_value_t = 64,
@@ -206,6 +225,12 @@ fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(count) => Ok(count),
         Err(error) => Err(error.to_string()),
     }
+}
+
+fn remembrance(text: &str) -> Result<Duration, String> {
+    const MOST: Duration = Duration::from_hours(24 * 3650);
+    let time = duration(text)?;
+    if time > MOST { Err("it is at most 3650d".to_owned()) } else { Ok(time) }
 }
 
 fn redis_url(url: &str) -> Result<String, String> {

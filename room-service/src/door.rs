@@ -17,9 +17,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use proto::chat::v1::{ServerFrame, server_frame::Body as Reply};
+use proto::chat::v1::{Read, ServerFrame, server_frame::Body as Reply};
 
-use crate::{Service, refusal::Refusal};
+use crate::{Service, ids::RoomId, refusal::Refusal, store::ReadOn};
 
 /// Why a session is closed that did not refresh.
 const SIGN_IN_ENDED: &str = "your sign-in has ended";
@@ -27,6 +27,12 @@ const SIGN_IN_ENDED: &str = "your sign-in has ended";
 /// What a session hears whose sign-in has ended.
 fn sign_in_ended() -> ServerFrame {
     ServerFrame::event(Reply::Error(Refusal::sign_in_ended().into()))
+}
+
+/// What a member's other sessions hear when they have read on.
+fn read_event(room: &RoomId, read: &ReadOn) -> ServerFrame {
+    let read = Read { room: room.to_string(), epoch: read.epoch.clone(), seq: read.seq };
+    ServerFrame::event(Reply::Read(read))
 }
 
 impl Service {

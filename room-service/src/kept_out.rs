@@ -125,7 +125,7 @@ mod tests {
     use crate::{
         ids::{EdgeId, RoomId, SessionName},
         room::{Command, Ear, Limits, Listener, Place, Replay},
-        store::{MemoryStore, OperatorStore as _, Seat},
+        store::{MemoryStore, OperatorStore as _, ReadOn, Seat},
     };
 
     /// Reports who is removed.
@@ -134,6 +134,7 @@ mod tests {
     impl Listener for Watcher {
         fn reply(&self, _: u64, _: ServerFrame, _: Option<Place>) {}
         fn event(&self, _: &RoomId, _: &ServerFrame, _: Option<&Place>) {}
+        fn read_on(&self, _: &RoomId, _: &ReadOn) {}
         fn removed(&self, _: &RoomId, member: &str, _: &str) {
             let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).send(member.to_owned());
         }

@@ -16,6 +16,7 @@ mod kept_out;
 mod limits;
 mod operators;
 mod presence;
+mod reading;
 mod refusal;
 mod room;
 mod rooms;

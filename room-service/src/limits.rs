@@ -59,6 +59,7 @@ impl SessionLimits {
 pub(crate) struct MemberLimits {
     sends: DefaultKeyedRateLimiter<String>,
     calls: DefaultKeyedRateLimiter<String>,
+    rooms: DefaultKeyedRateLimiter<String>,
 }
 
 impl MemberLimits {
@@ -67,6 +68,7 @@ impl MemberLimits {
         Self {
             sends: RateLimiter::keyed(quota(settings.member_send_rate, settings.member_send_burst)),
             calls: RateLimiter::keyed(quota(settings.frame_rate, settings.frame_burst)),
+            rooms: RateLimiter::keyed(quota(settings.rooms_rate, settings.rooms_burst)),
         }
     }
 
@@ -80,10 +82,15 @@ impl MemberLimits {
         self.calls.check_key(member_id).map_err(|not_until| too_fast(&not_until))
     }
 
+    /// Counts a question of this member for their rooms.
+    pub(crate) fn allow_rooms(&self, member_id: &String) -> Result<(), Refusal> {
+        self.rooms.check_key(member_id).map_err(|not_until| too_fast(&not_until))
+    }
+
     /// Forgets the members who have not used up anything of what they may do. To be called now and then, or this grows
     /// with every member who ever came.
     pub(crate) fn forget_idle(&self) {
-        forget_idle([&self.sends, &self.calls]);
+        forget_idle([&self.sends, &self.calls, &self.rooms]);
     }
 }
 

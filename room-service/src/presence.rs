@@ -220,7 +220,7 @@ mod tests {
     use crate::{
         room::{Command, Ear, Limits, Listener, Place, Replay},
         rooms::RoomGuard,
-        store::{ScriptedStore, Seat},
+        store::{ReadOn, ScriptedStore, Seat},
     };
 
     const TTL: Duration = Duration::from_secs(15);
@@ -289,6 +289,7 @@ mod tests {
     impl Listener for Nobody {
         fn reply(&self, _: u64, _: ServerFrame, _: Option<Place>) {}
         fn event(&self, _: &RoomId, _: &ServerFrame, _: Option<&Place>) {}
+        fn read_on(&self, _: &RoomId, _: &ReadOn) {}
         fn removed(&self, _: &RoomId, _: &str, _: &str) {}
         fn end(&self, _: u64, _: &str) {}
         fn head(&self, _: &RoomId, _: Head) {}

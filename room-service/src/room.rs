@@ -36,7 +36,7 @@ pub(crate) use self::rules::Unseated;
 use crate::{
     ids::{EdgeId, RoomId, SessionName},
     roster::{MAX_MEMBERS, Roster},
-    store::{Arrival, Published, Resume, RosterChange, Rules, Seat, Standing, Store, StoreError},
+    store::{Arrival, Published, ReadOn, Resume, RosterChange, Rules, Seat, Standing, Store, StoreError},
 };
 
 /// How many messages the tail holds: what most joins and returns need, without asking the store.
@@ -66,6 +66,8 @@ pub(crate) trait Listener: Send + Sync + 'static {
     fn reply(&self, session: u64, frame: ServerFrame, place: Option<Place>);
     /// An event for all sessions in the room.
     fn event(&self, room: &RoomId, frame: &ServerFrame, place: Option<&Place>);
+    /// A member with sessions here has read on, which is for those sessions alone, without the one that said so.
+    fn read_on(&self, room: &RoomId, read: &ReadOn);
     /// An operator removed this member (empty: everyone) from a room with sessions here.
     fn removed(&self, room: &RoomId, member: &str, reason: &str);
     /// An operator keeps the member of one session out.
@@ -287,6 +289,7 @@ impl Room {
                 Published::Message(message) => self.hear(message).await,
                 Published::Presence(change) => self.hear_presence(change).await,
                 Published::Rules(version) => Box::pin(self.check_rules(version)).await,
+                Published::Read(read) => self.tell_reader(&read),
                 Published::Typing(typing) => self.tell(&ServerFrame::event(Body::Typing(typing)), None),
             },
             Command::Gap => Box::pin(self.catch_up()).await,
@@ -367,6 +370,18 @@ impl Room {
     fn tell(&self, frame: &ServerFrame, place: Option<&Place>) {
         for present in self.present.values() {
             present.listener.event(&self.id, frame, place);
+        }
+    }
+
+    /// Tells a member's other sessions that they have read on.
+    fn tell_reader(&self, read: &ReadOn) {
+        for present in self.present.values() {
+            let others = |(session, member): (&SessionName, &Arc<Member>)| {
+                member.id == read.member && *session.0 != *read.session
+            };
+            if present.sessions.iter().any(others) {
+                present.listener.read_on(&self.id, read);
+            }
         }
     }
 
@@ -520,7 +535,11 @@ impl Room {
             Some(since) if resumed => messages.last().map_or(since, place_of),
             _ => self.position(),
         };
-        let joined = Joined { head: told.seq, ..self.joined(resumed, messages, Some(&join.seat.member)) };
+        let joined = Joined {
+            head: told.seq,
+            read: join.arrival.read,
+            ..self.joined(resumed, messages, Some(&join.seat.member))
+        };
         let frame = ServerFrame::reply(join.frame_id, Body::Joined(joined));
         join.ear.listener.reply(join.session, frame, Some(self.place()));
         let rest = Replay { ear: join.ear, seats: vec![join.seat], since: told, roster: None };

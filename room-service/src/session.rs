@@ -159,7 +159,11 @@ impl Session {
             Said::Edit(edit) => Reply::Sent(self.change(edit.into(), who).await?),
             Said::Delete(deletion) => Reply::Sent(self.change(deletion.into(), who).await?),
             Said::React(reaction) => Reply::Sent(self.change(reaction.into(), who).await?),
-            Said::Read(_) | Said::Rooms(_) => return Err(Refusal::nothing_known()),
+            Said::Read(read) => {
+                let room = self.joined(&read.room)?.room();
+                Reply::Read(self.service.read_on(room, read.seq, &who, Some(&self.name)).await?)
+            }
+            Said::Rooms(_) => Reply::Rooms(self.service.rooms_of(&who).await?),
         }))
     }
 
@@ -245,7 +249,7 @@ impl Session {
         }
         let guard = self.service.rooms.enter(&room)?;
         let edge = &self.door.edge;
-        let seat = Seat { session: self.name.clone(), member: who.member, edge: edge.id.clone() };
+        let seat = Seat { session: self.name.clone(), member: who.member.clone(), edge: edge.id.clone() };
         // Nothing is heard of the room before it is open; an answer from it says that it is.
         let (done, knows) = oneshot::channel();
         guard.send(Command::Knows(self.door.ear.id, done)).await;
@@ -253,7 +257,14 @@ impl Session {
         if !knows.await.map_err(|_| Refusal::Unavailable)? {
             edge.note(&room).await?;
         }
-        let arrival = match self.service.store.join(&room, &seat).await {
+        // Beside the join, so that it costs no time. Who only comes back was noted before.
+        let noted = async {
+            if join.since.is_none() {
+                self.service.note_joined(&room, &who).await;
+            }
+        };
+        let (arrival, ()) = tokio::join!(self.service.store.join(&room, &seat), noted);
+        let arrival = match arrival {
             Ok(arrival) => arrival,
             Err(error) => {
                 // It may have been done all the same.

@@ -6,6 +6,7 @@
 mod changes;
 mod memory;
 pub(crate) mod operators;
+pub(crate) mod reading;
 mod redis;
 #[cfg(test)]
 mod scripted;
@@ -35,6 +36,7 @@ pub use self::{
         ACTS_KEPT, Act, Acts, Ban, DISCONNECTION_KEPT, Forbidden, MAX_BANS, MAX_KEPT_OUT, OperatorStore,
         Rules,
     },
+    reading::{LOOKED_AT, MAX_UNREAD, ROOMS_KEPT, ReadOn, Reader, ReadingStore},
     redis::{Ack, RedisOptions, RedisStore},
 };
 use crate::ids::{EdgeId, RoomId, SessionName};
@@ -175,6 +177,8 @@ pub struct Arrival {
     pub standing: Standing,
     /// The member was not in the room before: the roster changed.
     pub new_member: bool,
+    /// Up to where the member has read, see [`ReadingStore`].
+    pub read: u32,
 }
 
 /// What can be said to someone who has seen a room up to a position.
@@ -258,6 +262,8 @@ pub enum Published {
     Typing(proto::chat::v1::Typing),
     /// What operators forbid has changed, to this version.
     Rules(u64),
+    /// A member has read on, which is for their other sessions alone.
+    Read(ReadOn),
 }
 
 /// What a room service hears of its rooms.
@@ -271,9 +277,9 @@ pub enum Heard {
     Gap,
 }
 
-/// The seam, with what operators change in [`OperatorStore`]. Every method answers within a few seconds, with [`StoreError::Unavailable`] if it must.
+/// The seam, with what operators change in [`OperatorStore`] and what members have read in [`ReadingStore`]. Every method answers within a few seconds, with [`StoreError::Unavailable`] if it must.
 #[async_trait]
-pub trait Store: OperatorStore {
+pub trait Store: OperatorStore + ReadingStore {
     /// Numbers `draft`, keeps it, forgets the oldest beyond the bound and publishes it, as one step.
     ///
     /// Numbers are 1, 2, 3, … without holes. A second call with the same room, member and `client_id` within

@@ -4,6 +4,7 @@
 
 mod laws_of_changes;
 mod people;
+mod reading;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,6 +24,12 @@ use tokio::time::timeout;
 use crate::{
     laws_of_changes::*,
     people::{lobby, member, seat},
+    reading::{
+        other_sessions_of_who_has_read_hear_it_if_there_are_any, the_rooms_that_were_joined_last_come_first,
+        unread_are_messages_of_others_and_no_changes, what_members_did_is_forgotten_after_its_time,
+        what_was_read_never_goes_back_nor_beyond_the_newest_message,
+        who_may_not_be_there_sees_nothing_of_a_room_and_reads_nothing,
+    },
 };
 
 const HISTORY_MAX: u32 = 5;
@@ -171,6 +178,12 @@ laws! {
     who_is_kept_out_changes_nothing
     a_change_of_the_oldest_message_may_push_it_out_and_leaves_no_ghost
     of_changes_at_once_everyone_sees_the_same
+    what_was_read_never_goes_back_nor_beyond_the_newest_message
+    other_sessions_of_who_has_read_hear_it_if_there_are_any
+    unread_are_messages_of_others_and_no_changes
+    who_may_not_be_there_sees_nothing_of_a_room_and_reads_nothing
+    the_rooms_that_were_joined_last_come_first
+    what_members_did_is_forgotten_after_its_time
 }
 
 async fn a_deletion_leaves_a_tombstone_and_the_numbers_whole(mut world: World) {

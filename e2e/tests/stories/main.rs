@@ -10,6 +10,7 @@ mod limits;
 mod links;
 mod operators;
 mod readiness;
+mod reading;
 mod sign_in;
 mod talk;
 mod tls;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proto::{
     chat::v1::{
         DeleteRequest, EditRequest, HelloRequest, HistoryRequest, JoinRequest, MembersRequest, MessageRef,
-        ReactRequest, RefreshRequest, SendRequest, TypingRequest, client_frame::Body as Ask,
+        ReactRequest, RefreshRequest, RoomsRequest, SendRequest, TypingRequest, client_frame::Body as Ask,
         server_frame::Body as Heard,
     },
     edge::v1::{SessionReplay, link_request::Body as Up, link_response::Body as Down},
@@ -187,6 +187,8 @@ async fn a_newer_token_that_opens_less_ends_the_rest_at_once(house: House) {
         _ => None,
     })
     .await;
+    let Heard::Rooms(page) = ada.ask(Ask::Rooms(RoomsRequest {})).await else { panic!("no rooms") };
+    assert_eq!(page.rooms.iter().map(|summary| summary.room.as_str()).collect::<Vec<_>>(), ["lobby"]);
     bob.send("secret", "c1", "now that she is gone").await;
     bob.send("lobby", "c2", "hello").await;
     assert_eq!(ada.message().await.room, "lobby", "nothing of the other room came before");

@@ -207,7 +207,14 @@ async fn the_door_says_what_it_does() {
     let paths: Vec<&String> = answer.body["paths"].as_object().unwrap().keys().collect();
     assert_eq!(
         paths,
-        ["/v1/rooms/{room}/events", "/v1/rooms/{room}/members", "/v1/rooms/{room}/messages", "/v1/tokens"]
+        [
+            "/v1/rooms",
+            "/v1/rooms/{room}/events",
+            "/v1/rooms/{room}/members",
+            "/v1/rooms/{room}/messages",
+            "/v1/rooms/{room}/read",
+            "/v1/tokens"
+        ]
     );
     let text = &answer.body["components"]["schemas"]["Message"]["properties"]["seq"];
     assert_eq!(text["description"], "1, 2, 3, … without holes.", "the vocabulary's own words: {answer:?}");

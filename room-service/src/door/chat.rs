@@ -12,13 +12,14 @@ use std::{
 use futures_util::{Stream, StreamExt as _};
 use proto::chat::v1::{
     ClientFrame, DeleteRequest, EditRequest, Error as ErrorFrame, Head, Heartbeat, HistoryPage,
-    HistoryRequest, MembersPage, MembersRequest, Move, ReactRequest, Removed, SendRequest, Sent, ServerFrame,
-    chat_service_server::ChatService, server_frame::Body as Reply,
+    HistoryRequest, MembersPage, MembersRequest, Move, ReactRequest, Read, ReadRequest, Removed, RoomsPage,
+    RoomsRequest, SendRequest, Sent, ServerFrame, chat_service_server::ChatService,
+    server_frame::Body as Reply,
 };
 use tokio::time::{Instant, interval_at, sleep};
 use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap};
 
-use super::{Outflow, SIGN_IN_ENDED, bearer, sign_in_ended};
+use super::{Outflow, SIGN_IN_ENDED, bearer, read_event, sign_in_ended};
 use crate::{
     Service,
     identity::Identity,
@@ -27,6 +28,7 @@ use crate::{
     room::{Ear, Listener, Place},
     session::{Door, Session, enterable},
     sign_ins::{Due, SignIns},
+    store::ReadOn,
 };
 
 /// How long a session may take to say hello.
@@ -108,6 +110,16 @@ impl ChatService for ChatDoor {
     async fn members(&self, request: Request<MembersRequest>) -> Result<Response<MembersPage>, Status> {
         let who = self.caller(request.metadata()).await?;
         Ok(Response::new(self.service.read_members(request.into_inner(), &who).await?))
+    }
+
+    async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Read>, Status> {
+        let who = self.caller(request.metadata()).await?;
+        Ok(Response::new(self.service.read_without_session(&request.into_inner(), &who).await?))
+    }
+
+    async fn rooms(&self, request: Request<RoomsRequest>) -> Result<Response<RoomsPage>, Status> {
+        let who = self.caller(request.metadata()).await?;
+        Ok(Response::new(self.service.rooms_of(&who).await?))
     }
 }
 
@@ -195,6 +207,10 @@ impl Listener for BotDown {
 
     fn event(&self, _room: &RoomId, frame: &ServerFrame, _place: Option<&Place>) {
         self.outflow.push(frame.clone());
+    }
+
+    fn read_on(&self, room: &RoomId, read: &ReadOn) {
+        self.outflow.push(read_event(room, read));
     }
 
     fn removed(&self, room: &RoomId, _member: &str, reason: &str) {

@@ -13,15 +13,15 @@ use futures_util::Stream;
 use proto::{
     chat::v1::{ClientFrame, Error as ErrorFrame, Head, ServerFrame, server_frame::Body as Reply},
     edge::v1::{
-        CallRequest, CallResponse, Heads, LinkDrain, LinkRequest, LinkResponse, MemberEnd, Open, Opened,
-        Probed, RoomEvent, RoomRemoval, RoomReplay, SessionEnd, SessionReplay, SessionReply,
+        CallRequest, CallResponse, Heads, LinkDrain, LinkRequest, LinkResponse, MemberEnd, MemberEvent, Open,
+        Opened, Probed, RoomEvent, RoomRemoval, RoomReplay, SessionEnd, SessionReplay, SessionReply,
         edge_service_server::EdgeService, link_request::Body as Up, link_response::Body as Down,
     },
 };
 use tokio::time::{interval, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Outflow, SIGN_IN_ENDED, sign_in_ended};
+use super::{Outflow, SIGN_IN_ENDED, read_event, sign_in_ended};
 use crate::{
     Service,
     ids::{EdgeId, RoomId, SessionName},
@@ -31,7 +31,7 @@ use crate::{
     rooms::BEACON,
     session::{Door, Session},
     sign_ins::{Due, SignIns},
-    store::Seat,
+    store::{ReadOn, Seat},
 };
 
 /// How long a new Link may take to say who it is.
@@ -390,6 +390,12 @@ impl Listener for LinkDown {
         let (position, roster) = place.cloned().map(|place| (place.position, place.roster)).unzip();
         let (frame, position) = (Some(frame.clone()), position.flatten());
         self.send(Down::Event(RoomEvent { room: room.to_string(), frame, position, roster }));
+    }
+
+    fn read_on(&self, room: &RoomId, read: &ReadOn) {
+        let frame = Some(read_event(room, read));
+        let (room, member, except) = (room.to_string(), read.member.clone(), read.session.clone());
+        self.send(Down::MemberEvent(MemberEvent { room, member, except, frame }));
     }
 
     fn removed(&self, room: &RoomId, member: &str, reason: &str) {

@@ -65,6 +65,8 @@ impl Listener for Recorder {
         }
     }
 
+    fn read_on(&self, _: &RoomId, _: &ReadOn) {}
+
     fn removed(&self, _: &RoomId, member: &str, _: &str) {
         self.removed.lock().unwrap_or_else(PoisonError::into_inner).push(member.to_owned());
     }

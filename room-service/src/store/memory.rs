@@ -1,6 +1,7 @@
 //! The store of one process. What it holds ends with the process; its laws are those of Redis.
 
 mod operators;
+mod reading;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -15,6 +16,7 @@ use proto::{
 };
 use tokio::time::Instant;
 
+use self::reading::Reading;
 use super::{
     Act, Appended, Arrival, Ban, Change, Changed, DEPARTURES_KEPT, DEPARTURES_TTL, Departures, Draft, Feed,
     FeedSender, Heard, Lease, Page, ProbeError, Published, REPEAT_WINDOW, Resume, RosterChange, Rules, Seat,
@@ -39,6 +41,7 @@ struct State {
     /// What operators did, each with its number, oldest first.
     acts: Vec<(u64, Act)>,
     kept_out: BTreeMap<String, Ban>,
+    reading: Reading,
 }
 
 #[derive(Debug, Default)]
@@ -326,7 +329,8 @@ impl Store for MemoryStore {
         if let Some(change) = change {
             state.publish(&self.feed, room_id, change);
         }
-        Ok(Arrival { standing, new_member })
+        let read = state.read_up_to(room_id, &seat.member.id);
+        Ok(Arrival { standing, new_member, read })
     }
 
     async fn leave(&self, room_id: &RoomId, session: &SessionName, edge: &EdgeId) -> Result<(), StoreError> {

@@ -2,7 +2,8 @@
 //!
 //! With its parts in `redis/` the only place that knows fred: `connection.rs` reads the URL, `watch.rs` asks whether
 //! Redis can do its work, `trouble.rs` has the words for it, `acknowledge.rs` waits for replicas and disks,
-//! `subscriptions.rs` listens, `changes.rs` has what becomes of messages, and `operators.rs` what operators change. The keys, as `redis-cli` sees them (the braces are Redis' hash tag, so that a room lives
+//! `subscriptions.rs` listens, `changes.rs` has what becomes of messages, `operators.rs` what operators change, and
+//! `reading.rs` what members have read. The keys, as `redis-cli` sees them (the braces are Redis' hash tag, so that a room lives
 //! in one slot; what is outside rooms is one key a command):
 //!
 //! | key | type | holds |
@@ -14,10 +15,12 @@
 //! | `chat:{lobby}:sessions` | hash | session → member and edge; member → number of sessions |
 //! | `chat:{lobby}:left` | sorted set | score = roster version, member = who left then and is not back; under the empty name, up to where departures are forgotten; expires after [`DEPARTURES_TTL`] |
 //! | `chat:{lobby}:bans` | hash | member id → when the ban ends and why; expires with the last of them |
+//! | `chat:{lobby}:read:<member>` | string | up to where they have read: epoch, seq and id; expires as settings say |
 //! | `chat:{lobby}:edge:<edge>` | set | the sessions of one edge in the room; gone with the last of them |
 //! | `chat:{lobby}:sent:<member>:<client_id>` | string | what was answered; expires after [`REPEAT_WINDOW`] |
 //! | `chat:edges` | sorted set | edge → when its lease lapses; the reaper removes it |
 //! | `chat:edge:<edge>:rooms` | set | where the edge has sessions; the last leave or the reaper removes a room |
+//! | `chat:member:<member>:rooms` | sorted set | room → when the member joined it last, in µs; the newest [`ROOMS_KEPT`]; expires as settings say |
 //! | `chat:probe` | string | nothing: whether Redis takes writes; expires after 10 s |
 //! | `chat:token-secret` | string | signs session tokens |
 //! | `chat:{~<store>}:probe`, `…:events` | string, topic | the last probe of one running room service; it expires |
@@ -30,6 +33,7 @@ mod acknowledge;
 mod changes;
 mod connection;
 mod operators;
+mod reading;
 mod subscriptions;
 mod trouble;
 mod watch;
@@ -59,6 +63,7 @@ use self::{
     acknowledge::Acknowledged,
     connection::{build, certificates, config, parse},
     operators::bans_key,
+    reading::position_key,
     subscriptions::Subscriptions,
     trouble::translate,
     watch::watch,
@@ -118,6 +123,9 @@ struct Scripts {
     rules: Script,
     act: Script,
     acts: Script,
+    read_on: Script,
+    joined: Script,
+    summary: Script,
 }
 
 /// The script of these parts, behind the beginning that all scripts about a room share.
@@ -158,7 +166,7 @@ impl RedisStore {
             subscriptions: Subscriptions::start(subscriber, sender, probe_topic, tasks),
             scripts: Scripts {
                 append: room_script!("log", "append"),
-                join: room_script!("join"),
+                join: room_script!("reading", "join"),
                 leave: room_script!("leave"),
                 read: room_script!("read"),
                 departures: room_script!("departures"),
@@ -169,6 +177,9 @@ impl RedisStore {
                 rules: room_script!("rules"),
                 act: Script::from_lua(include_str!("redis/act.lua")),
                 acts: Script::from_lua(include_str!("redis/acts.lua")),
+                read_on: room_script!("reading", "read_position"),
+                joined: Script::from_lua(include_str!("redis/joined.lua")),
+                summary: room_script!("reading", "summary"),
             },
             history_max: options.history_max,
             probes,
@@ -313,6 +324,10 @@ impl RedisStore {
 /// version.
 type ReadReply = (String, u32, u64, u8, Vec<String>, Vec<String>, u64);
 
+/// Epoch, head, roster version, whether the member is new, whether the edge had no session there, rules version, up to
+/// where the member has read.
+type JoinReply = (String, u32, u64, u8, u8, u64, u32);
+
 struct Removed {
     removed: u32,
     left: u32,
@@ -356,7 +371,12 @@ impl Store for RedisStore {
 
     async fn join(&self, room: &RoomId, seat: &Seat) -> Result<Arrival, StoreError> {
         let mut keys = room_keys(room);
-        keys.extend([edge_sessions_key(room, &seat.edge), departures_key(room), bans_key(room)]);
+        keys.extend([
+            edge_sessions_key(room, &seat.edge),
+            departures_key(room),
+            bans_key(room),
+            position_key(room, &seat.member.id),
+        ]);
         let mut args = self.room_args(room);
         args.extend([
             room.as_str().into(),
@@ -366,14 +386,14 @@ impl Store for RedisStore {
             to_json(&*seat.member).into(),
             (&*seat.edge.0).into(),
         ]);
-        let (epoch, head, roster_version, new_member, alone, rules_version): (String, u32, u64, u8, u8, u64) =
+        let (epoch, head, roster_version, new_member, alone, rules_version, read): JoinReply =
             self.run(&self.scripts.join, keys, args).await?;
         if alone == 1 {
             // A leave of the edge's last session may have forgotten the room since it was noted.
             self.note_room(&seat.edge, room).await?;
         }
         let standing = Standing { epoch, head, roster_version, rules_version };
-        Ok(Arrival { standing, new_member: new_member == 1 })
+        Ok(Arrival { standing, new_member: new_member == 1, read })
     }
 
     async fn leave(&self, room: &RoomId, session: &SessionName, edge: &EdgeId) -> Result<(), StoreError> {

@@ -7,11 +7,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use proto::chat::v1::{Member, Message, Position};
+use proto::chat::v1::{Member, Message, Position, Read, RoomSummary};
 
 use super::{
     Acts, Appended, Arrival, Change, Changed, Departures, Draft, Feed, Lease, MemoryStore, OperatorStore,
-    Page, ProbeError, Resume, Rules, Seat, Snapshot, Standing, Store, StoreError,
+    Page, ProbeError, Reader, ReadingStore, Resume, Rules, Seat, Snapshot, Standing, Store, StoreError,
 };
 use crate::ids::{EdgeId, RoomId, SessionName};
 
@@ -230,5 +230,24 @@ impl OperatorStore for ScriptedStore {
 
     async fn acts(&self, since: Option<u64>) -> Result<Acts, StoreError> {
         self.inner.acts(since).await
+    }
+}
+
+#[async_trait]
+impl ReadingStore for ScriptedStore {
+    async fn read_on(&self, room: &RoomId, reader: &Reader, seq: u32) -> Result<Read, StoreError> {
+        self.inner.read_on(room, reader, seq).await
+    }
+
+    async fn note_joined(&self, member: &str, room: &RoomId, keep: Duration) -> Result<(), StoreError> {
+        self.inner.note_joined(member, room, keep).await
+    }
+
+    async fn joined_lately(&self, member: &str) -> Result<Vec<RoomId>, StoreError> {
+        self.inner.joined_lately(member).await
+    }
+
+    async fn summary(&self, room: &RoomId, member: &str) -> Result<Option<RoomSummary>, StoreError> {
+        self.inner.summary(room, member).await
     }
 }

@@ -1,0 +1,65 @@
+//! What a member has read, over plain HTTP: their rooms, and up to where they have read one.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use proto::chat::v1::{
+    Read, ReadRequest, RoomsPage, RoomsRequest, client_frame::Body as Ask, server_frame::Body as Answer,
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{
+    InRoom, ask,
+    request::{Asker, Body, Room},
+    unheard_of,
+};
+use crate::{House, problem::Problem};
+
+/// A place up to which a room was read.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct UpTo {
+    /// The seq of the last message that was read. It never goes back, nor beyond the newest message.
+    #[schema(format = Int64, maximum = 4_294_967_295_u32)]
+    seq: u32,
+}
+
+/// Lists the rooms that the member joined lately and may enter, at most 100, those joined last first.
+#[utoipa::path(
+    get,
+    path = "/rooms",
+    operation_id = "listRooms",
+    security(("token" = [])),
+    responses((status = 200, description = "The rooms, and how much of each is unread.", body = RoomsPage), Problem)
+)]
+pub(super) async fn list_rooms(
+    State(house): State<Arc<House>>,
+    asker: Asker,
+) -> Result<Json<RoomsPage>, Problem> {
+    match ask(&house, asker, Ask::Rooms(RoomsRequest {})).await? {
+        Answer::Rooms(page) => Ok(Json(page)),
+        other => Err(unheard_of(&other)),
+    }
+}
+
+/// Says up to where the member has read a room, without joining it. Their sessions in the room hear it.
+#[utoipa::path(
+    put,
+    path = "/rooms/{room}/read",
+    operation_id = "markRead",
+    params(InRoom),
+    request_body = UpTo,
+    security(("token" = [])),
+    responses((status = 200, description = "Up to where they have read.", body = Read), Problem)
+)]
+pub(super) async fn mark_read(
+    State(house): State<Arc<House>>,
+    asker: Asker,
+    Room(room): Room,
+    Body(UpTo { seq }): Body<UpTo>,
+) -> Result<Json<Read>, Problem> {
+    match ask(&house, asker, Ask::Read(ReadRequest { room, seq })).await? {
+        Answer::Read(read) => Ok(Json(read)),
+        other => Err(unheard_of(&other)),
+    }
+}
