@@ -232,6 +232,7 @@ async fn make_token(
     match ask(&house, asker, Ask::Hello(hello)).await? {
         Answer::Welcome(mut welcome) => {
             welcome.heartbeat_seconds = house.settings.heartbeat_seconds();
+            welcome.web_build = house.web_build.to_string();
             Ok(Json(welcome))
         }
         other => Err(unheard_of(&other)),

@@ -36,7 +36,8 @@ pub struct Settings {
     #[allow(missing_docs, reason = "a doc here would become that of the whole command")]
     pub tls: TlsSettings,
 
-    /// Directory of the built web client. Without it the doors work, and `/` says how to build it.
+    /// Directory of the built web client. Without it the doors work, and `/` says how to build it. Its `build.txt`, if
+    /// there is one, is told to browsers by `welcome`, so that a page knows when it is out of date.
     #[arg(long, env = "PARLOR_GATEWAY_WEB_ROOT", default_value = "web/dist")]
     pub web_root: PathBuf,
 

@@ -12,10 +12,10 @@ use proto::chat::v1::{
 use tokio::time::Instant;
 
 use crate::{
+    House,
     admission::Admitted,
     calls::{Call, Calls},
     close,
-    config::Settings,
     event::Event,
     frame::{self, Encoding},
     hub::Number,
@@ -37,6 +37,7 @@ pub(crate) struct Exchange {
     outbox: Arc<Outbox>,
     link: Arc<Link>,
     meters: Arc<Meters>,
+    web_build: Arc<str>,
     calls: Calls,
     /// Answers of our own, which wait for nobody but the socket.
     answers: VecDeque<ServerFrame>,
@@ -87,17 +88,17 @@ impl Exchange {
         admitted: Admitted,
         encoding: Encoding,
         outbox: Arc<Outbox>,
-        link: Arc<Link>,
-        meters: Arc<Meters>,
-        settings: &Settings,
+        house: &House,
     ) -> Self {
+        let settings = &house.settings;
         Self {
             number,
             admitted,
             encoding,
             outbox,
-            link,
-            meters,
+            link: house.link.clone(),
+            meters: house.meters.clone(),
+            web_build: house.web_build.clone(),
             calls: Calls::new(settings.reply_timeout),
             answers: VecDeque::new(),
             missed: VecDeque::new(),
@@ -293,8 +294,11 @@ impl Exchange {
         match call {
             Call::Client(id) | Call::Leave(id, _) => reply.id = id,
             Call::Hello(id) => {
-                match &reply.body {
-                    Some(Body::Welcome(_)) => self.welcomed = true,
+                match &mut reply.body {
+                    Some(Body::Welcome(welcome)) => {
+                        self.welcomed = true;
+                        welcome.web_build = self.web_build.to_string();
+                    }
                     Some(Body::Error(error)) => self.failed_hello(error),
                     _ => {}
                 }

@@ -36,6 +36,7 @@ mod socketio;
 mod stream;
 pub mod tls;
 mod upstream;
+mod web_build;
 mod wire;
 mod witness;
 
@@ -70,6 +71,8 @@ struct House {
     hub: Arc<Hub>,
     link: Arc<Link>,
     meters: Arc<Meters>,
+    /// What the web client that is served here calls itself; may be empty.
+    web_build: Arc<str>,
     admission: Arc<Admission>,
     /// Places for calls that await the room service.
     calls: Semaphore,
@@ -114,6 +117,7 @@ impl Gateway {
             hub: Arc::new(Hub::new(fanout.clone())),
             link: Arc::new(Link::new(settings.link_queue_bytes)),
             meters: Arc::new(Meters::new()),
+            web_build: web_build::read(&settings.web_root),
             admission: Admission::new(&settings),
             calls: Semaphore::new(settings.max_calls),
             health,

@@ -72,13 +72,12 @@ impl Session {
         let number = house.hub.enter(outbox.clone());
         house.meters.sessions.increment(1);
         let (hub, link, meters) = (house.hub.clone(), house.link.clone(), house.meters.clone());
-        let entry = Entry { hub, link: link.clone(), meters: meters.clone(), number, left: false };
+        let entry = Entry { hub, link, meters, number, left: false };
         if house.tasks.stopping().is_cancelled() {
             // The drain may not have seen it.
             outbox.close(close::DRAINING);
         }
-        let exchange =
-            Exchange::new(number, admitted, encoding, outbox.clone(), link, meters, &house.settings);
+        let exchange = Exchange::new(number, admitted, encoding, outbox.clone(), house);
         let heartbeat = house.settings.heartbeat;
         // Sessions that came all at once do not beat all at once.
         let beat_at = Instant::now() + heartbeat.mul_f64(random_range(0.5..1.0));

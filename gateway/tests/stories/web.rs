@@ -2,6 +2,9 @@
 
 use std::{fs, path::PathBuf};
 
+use proto::chat::v1::{Welcome, server_frame::Body};
+use serde_json::{Value, json};
+
 use crate::world::World;
 
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -49,6 +52,34 @@ async fn every_room_is_the_page_and_the_page_is_asked_for_each_time() {
         assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
     }
     assert_eq!(world.http("HEAD", "/", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn who_is_welcome_learns_which_page_is_served_if_it_has_a_name() {
+    let long = "x".repeat(65);
+    for (case, (text, expected)) in [
+        (Some("2f9c1d7\n"), json!("2f9c1d7")),
+        (Some("two words"), Value::Null),
+        (Some(long.as_str()), Value::Null),
+        (Some("\n"), Value::Null),
+        (None, Value::Null),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let build = Build::new(&format!("named-{case}"));
+        if let Some(text) = text {
+            fs::write(build.dist().join("build.txt"), text).unwrap();
+        }
+        let (world, mut link) = World::ready(|settings| settings.web_root = build.dist()).await;
+        let mut browser = world.browser().await;
+        browser.say(json!({ "id": 1, "hello": {} })).await;
+        let (session, hello) = link.frame().await;
+        link.reply(session, hello.id, Body::Welcome(Welcome::default())).await;
+        assert_eq!(browser.hear().await["welcome"]["web_build"], expected, "over a WebSocket: {text:?}");
+        let token = testkit::http::ask(&world.address.to_string(), "POST /v1/tokens", "").await;
+        assert_eq!(token.body["web_build"], expected, "over plain HTTP: {text:?}");
+    }
 }
 
 #[tokio::test]
