@@ -8,7 +8,7 @@ use std::{
     process::Stdio,
 };
 
-use proto::chat::v1::Message;
+use proto::chat::v1::{EditRequest, Message, MessageRef, client_frame::Body as Ask};
 use tempfile::TempDir;
 use testkit::{Browser, Program, RedisServer, eventually, free_port, http_get};
 use tokio::process::{Child, Command};
@@ -56,6 +56,15 @@ async fn story(bot: impl Fn(&World) -> Command) {
     let its_member = ada.find(is_here).await;
 
     let mut heard = Heard::default();
+    let said = ada.send("lobby", "no ping", "pong?").await;
+    let becomes_a_ping = EditRequest {
+        room: "lobby".into(),
+        client_id: "an edit".into(),
+        message: Some(MessageRef { seq: said.seq, id: said.id }),
+        text: "!ping".into(),
+        mentions: Vec::new(),
+    };
+    ada.change(Ask::Edit(becomes_a_ping)).await;
     heard.ping(&mut ada, 10).await;
     heard.until_answered(&mut ada).await;
 
@@ -107,6 +116,7 @@ impl Heard {
 
     fn note(&mut self, message: Message) {
         match message.text.as_str() {
+            _ if message.edits > 0 || message.client_id == "no ping" => {}
             // What was said before the bot came is not for it.
             "!ping" if message.client_id == "before" => {}
             "!ping" => self.pings.push(message.id),

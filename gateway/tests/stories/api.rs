@@ -212,6 +212,8 @@ async fn the_door_says_what_it_does() {
             "/v1/rooms/{room}/events",
             "/v1/rooms/{room}/members",
             "/v1/rooms/{room}/messages",
+            "/v1/rooms/{room}/messages/{seq}",
+            "/v1/rooms/{room}/messages/{seq}/reactions/{emoji}",
             "/v1/rooms/{room}/read",
             "/v1/tokens"
         ]

@@ -3,9 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::*;
+use proto::chat::v1::MessageRef;
+
 use crate::{
-    ids::EdgeId,
-    store::{Draft, Feed, Heard, OperatorStore as _, ScriptedStore},
+    ids::{EdgeId, draw},
+    store::{Change, ChangeKind, Draft, Feed, Heard, OperatorStore as _, ScriptedStore},
 };
 
 /// What a listener was told: numbers of messages, and the pages of rooms that began afresh.
@@ -124,6 +126,23 @@ impl Stage {
         {
             self.room.obey(Command::Heard(published)).await;
         }
+    }
+
+    /// What was published until now is lost.
+    async fn hear_nothing(&mut self) {
+        while let Ok(Some(_)) = tokio::time::timeout(Duration::ZERO, self.feed.next()).await {}
+    }
+
+    /// Something is done to a message.
+    async fn change(&mut self, seq: u32, kind: ChangeKind) {
+        let message = MessageRef { seq, id: String::new() };
+        let client_id = format!("change {}", draw(""));
+        let change = Change { room: lobby(), member: Arc::default(), client_id, message, kind };
+        self.store.change(&change).await.unwrap();
+    }
+
+    async fn tail_is_as_the_store_says(&self) {
+        assert_eq!(self.room.newest(), self.store.history(&lobby(), 0, 100).await.unwrap().messages);
     }
 
     /// A Link comes back that was told of the roster up to `roster`, and has missed no message.
@@ -298,10 +317,40 @@ async fn a_hole_is_read_from_the_store_before_what_follows_it() {
     for client_id in ["6", "7"] {
         stage.say(client_id).await;
     }
-    while let Ok(Some(_)) = tokio::time::timeout(Duration::ZERO, stage.feed.next()).await {}
+    stage.hear_nothing().await;
     stage.say("8").await;
     stage.hear().await;
     assert_eq!(stage.recorder.told(), messages(6..=8));
+}
+
+#[tokio::test]
+async fn a_change_is_in_the_tail_whichever_way_the_room_hears_of_it() {
+    let mut stage = Stage::with_messages(300).await;
+    stage.join(None).await;
+    let edit = |text: &str| ChangeKind::Edit { text: text.to_owned(), mentions: Vec::new() };
+    let react = || ChangeKind::React { emoji: "+".to_owned(), removed: false };
+    stage.change(290, edit("heard")).await;
+    stage.change(290, edit("and replaced")).await;
+    stage.change(299, ChangeKind::Delete).await;
+    stage.hear().await;
+    stage.tail_is_as_the_store_says().await;
+    // It is in no tail any more.
+    stage.change(10, react()).await;
+    stage.hear().await;
+    // Not heard, and read from the store: some by what follows, some by the beacon.
+    stage.change(298, react()).await;
+    stage.change(290, ChangeKind::Delete).await;
+    stage.hear_nothing().await;
+    stage.change(300, react()).await;
+    stage.hear().await;
+    stage.tail_is_as_the_store_says().await;
+    stage.change(300, react()).await;
+    stage.change(298, edit("late")).await;
+    stage.hear_nothing().await;
+    let standing = stage.store.standing(&lobby()).await.unwrap();
+    stage.room.obey(Command::Beacon(standing)).await;
+    stage.tail_is_as_the_store_says().await;
+    assert_eq!(stage.recorder.told()[1..], messages(301..=309), "each is told once, in order");
 }
 
 #[tokio::test]
