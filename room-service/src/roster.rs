@@ -5,8 +5,8 @@
 //!
 //! A room of up to [`MAX_MEMBERS`] is told whole: each of its clients can know everyone. Of a larger one no client needs
 //! everyone at once, and to tell each of each other would cost the square of their number; so they are told [`PART`] of
-//! those who come, all of those who go, and the count. What a client shows is then true though it is a part, and whole
-//! once there are as many as the count; `members` pages the rest.
+//! them when they join, then [`NEWCOMERS`] of those who come, all of those who go, and the count. What a client shows is
+//! then true though it is a part, and whole once there are as many as the count; `members` pages the rest.
 
 use std::{borrow::Borrow, cmp::Ordering, collections::BTreeSet, ops::Bound, sync::Arc, time::Duration};
 
@@ -20,8 +20,11 @@ use crate::store::{RosterChange, Standing};
 
 /// How many members `joined`, an event of presence and a page of `members` name at most.
 pub(crate) const MAX_MEMBERS: usize = 200;
-/// How many members of a room with more are named to who is told of it: as many as fit a few screens.
+/// How many members of a room with more are named to who joins: as many as fit a few screens.
 const PART: usize = 50;
+/// How many who came are named to those who are there. More than anyone notices at once, and few enough that an event of
+/// presence is not much longer than a message: it goes to all of a large room.
+const NEWCOMERS: usize = 10;
 /// The least time between two presence events of a room.
 pub(crate) const QUIET: Duration = Duration::from_millis(250);
 /// The same, for each member, in rooms where that is longer: whatever its size, a room costs no more than 4000
@@ -86,11 +89,12 @@ impl Roster {
 
     /// Whom those are told of who know nobody yet: everyone, or a part.
     pub(crate) fn told(&self) -> Vec<Member> {
-        self.page("", self.most_named())
+        self.page("", self.named_of_many(PART))
     }
 
-    fn most_named(&self) -> usize {
-        if self.members.len() <= MAX_MEMBERS { MAX_MEMBERS } else { PART }
+    /// How many are named: all, or `part` if there are too many.
+    fn named_of_many(&self, part: usize) -> usize {
+        if self.members.len() <= MAX_MEMBERS { MAX_MEMBERS } else { part }
     }
 
     /// Takes in a change. False: one before it is missing, and the roster is to be read again.
@@ -169,7 +173,7 @@ impl Roster {
         self.quiet_until = Instant::now() + quiet;
         let mut presence =
             Presence { room: room.to_owned(), member_count: self.count(), ..Presence::default() };
-        let most_named = self.most_named();
+        let most_named = self.named_of_many(NEWCOMERS);
         if self.in_part && self.members.len() <= MAX_MEMBERS {
             // Small enough from here on: those who know a part are told the rest.
             self.in_part = false;
@@ -294,7 +298,7 @@ mod tests {
         assert_eq!((presence.joined.len(), presence.left.len()), (PART + 1, PART + 2), "it is a page still");
         roster.replace(at(2), of(MAX_MEMBERS).page("", MAX_MEMBERS).into_iter().chain(newcomers).collect());
         tokio::time::sleep_until(roster.due().unwrap()).await;
-        assert_eq!(roster.announce("lobby").unwrap().joined.len(), PART);
+        assert_eq!(roster.announce("lobby").unwrap().joined.len(), NEWCOMERS);
     }
 
     #[tokio::test(start_paused = true)]
