@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::{
     InRoom, ask,
-    request::{Asker, Body, Room},
+    request::{Asker, Body, Named},
     unheard_of,
 };
 use crate::{House, problem::Problem};
@@ -55,7 +55,7 @@ pub(super) async fn list_rooms(
 pub(super) async fn mark_read(
     State(house): State<Arc<House>>,
     asker: Asker,
-    Room(room): Room,
+    Named(room): Named<String>,
     Body(UpTo { seq }): Body<UpTo>,
 ) -> Result<Json<Read>, Problem> {
     match ask(&house, asker, Ask::Read(ReadRequest { room, seq })).await? {
