@@ -167,6 +167,16 @@ pub(crate) struct InRoom {
     room: String,
 }
 
+/// The sender's own name for what is asked for.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only described: `name_of` reads it")]
+pub(crate) struct UnderName {
+    /// The `client_id`, unless a body has one.
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 64, pattern = "^[!-~]{1,64}$")]
+    idempotency_key: Option<String>,
+}
+
 /// A message to be sent.
 #[derive(Deserialize, ToSchema)]
 struct NewMessage {
@@ -246,7 +256,7 @@ async fn make_token(
     operation_id = "sendMessage",
     params(
         InRoom,
-        ("Idempotency-Key" = Option<String>, Header, description = "The `client_id` of a body that has none."),
+        UnderName,
     ),
     request_body = NewMessage,
     security(("token" = [])),
@@ -260,7 +270,7 @@ async fn send_message(
     Body(message): Body<NewMessage>,
 ) -> Result<Json<Message>, Problem> {
     let NewMessage { text, reply_to, mentions, client_id } = message;
-    let client_id = name_of(&headers, client_id);
+    let client_id = name_of(&headers, client_id)?;
     let send = SendRequest { reply_to, mentions, ..SendRequest::text(room, client_id, text) };
     match ask(&house, asker, Ask::Send(send)).await? {
         Answer::Message(message) => Ok(Json(message)),
@@ -269,9 +279,14 @@ async fn send_message(
 }
 
 /// The sender's name for a message or a change, or one of ours: then a repeated request is another one.
-fn name_of(headers: &HeaderMap, in_body: Option<String>) -> String {
-    let key = || headers.get(IDEMPOTENCY_KEY).map(|key| key.to_str().unwrap_or_default().to_owned());
-    in_body.or_else(key).unwrap_or_else(|| format!("h_{:032x}", rand::random::<u128>()))
+fn name_of(headers: &HeaderMap, in_body: Option<String>) -> Result<String, Problem> {
+    let key = headers.get(IDEMPOTENCY_KEY).map(|key| {
+        let key = key.to_str().ok().filter(|key| (1..=64).contains(&key.len()) && !key.contains([' ', '\t']));
+        let words = "Idempotency-Key: it has 1 to 64 printable ASCII characters, and no spaces.";
+        key.ok_or_else(|| Problem::invalid(StatusCode::BAD_REQUEST, words))
+    });
+    let key = key.transpose()?.map(str::to_owned);
+    Ok(in_body.or(key).unwrap_or_else(|| format!("h_{:032x}", rand::random::<u128>())))
 }
 
 /// Reads a page of a room's history, oldest first, without joining it.

@@ -145,6 +145,7 @@ impl IntoResponses for Problem {
             (400, "INVALID, and the message names the field."),
             (401, "UNAUTHENTICATED: no token, or none that holds."),
             (403, "FORBIDDEN: not with this token, or not from this page."),
+            (404, "NOT_FOUND: the message that is named is not kept, or not any more."),
             (408, "INVALID: the body did not come in time."),
             (413, "TOO_LARGE: the text, or the whole body."),
             (415, "INVALID: the body is not JSON."),

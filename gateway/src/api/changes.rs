@@ -13,7 +13,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    ask, name_of,
+    UnderName, ask, name_of,
     request::{Asker, Body, Named, Query},
     unheard_of,
 };
@@ -75,7 +75,7 @@ pub(crate) struct NewText {
     params(
         OfMessage,
         WithId,
-        ("Idempotency-Key" = Option<String>, Header, description = "The `client_id` of a body that has none."),
+        UnderName,
     ),
     request_body = NewText,
     security(("token" = [])),
@@ -89,7 +89,7 @@ pub(super) async fn edit_message(
     headers: HeaderMap,
     Body(NewText { text, mentions, client_id }): Body<NewText>,
 ) -> Result<Json<Sent>, Problem> {
-    let client_id = name_of(&headers, client_id);
+    let client_id = name_of(&headers, client_id)?;
     let message = Some(MessageRef { seq, id });
     change(&house, asker, Ask::Edit(EditRequest { room, client_id, message, text, mentions })).await
 }
@@ -102,7 +102,7 @@ pub(super) async fn edit_message(
     params(
         OfMessage,
         WithId,
-        ("Idempotency-Key" = Option<String>, Header, description = "The `client_id` of this change."),
+        UnderName,
     ),
     security(("token" = [])),
     responses((status = 200, description = "The change is kept.", body = Sent), Problem)
@@ -114,7 +114,7 @@ pub(super) async fn delete_message(
     Query(WithId { id }): Query<WithId>,
     headers: HeaderMap,
 ) -> Result<Json<Sent>, Problem> {
-    let (client_id, message) = (name_of(&headers, None), Some(MessageRef { seq, id }));
+    let (client_id, message) = (name_of(&headers, None)?, Some(MessageRef { seq, id }));
     change(&house, asker, Ask::Delete(DeleteRequest { room, client_id, message })).await
 }
 
@@ -127,7 +127,7 @@ pub(super) async fn delete_message(
         OfMessage,
         OfReaction,
         WithId,
-        ("Idempotency-Key" = Option<String>, Header, description = "The `client_id` of this change."),
+        UnderName,
     ),
     security(("token" = [])),
     responses((status = 200, description = "The change is kept.", body = Sent), Problem)
@@ -139,7 +139,7 @@ pub(super) async fn put_reaction(
     Query(with_id): Query<WithId>,
     headers: HeaderMap,
 ) -> Result<Json<Sent>, Problem> {
-    change(&house, asker, reaction(path, with_id, &headers, false)).await
+    change(&house, asker, reaction(path, with_id, &headers, false)?).await
 }
 
 /// Takes a reaction of one's own back, if it is there.
@@ -151,7 +151,7 @@ pub(super) async fn put_reaction(
         OfMessage,
         OfReaction,
         WithId,
-        ("Idempotency-Key" = Option<String>, Header, description = "The `client_id` of this change."),
+        UnderName,
     ),
     security(("token" = [])),
     responses((status = 200, description = "The change is kept.", body = Sent), Problem)
@@ -163,7 +163,7 @@ pub(super) async fn take_reaction_back(
     Query(with_id): Query<WithId>,
     headers: HeaderMap,
 ) -> Result<Json<Sent>, Problem> {
-    change(&house, asker, reaction(path, with_id, &headers, true)).await
+    change(&house, asker, reaction(path, with_id, &headers, true)?).await
 }
 
 fn reaction(
@@ -171,9 +171,9 @@ fn reaction(
     WithId { id }: WithId,
     headers: &HeaderMap,
     remove: bool,
-) -> Ask {
-    let (client_id, message) = (name_of(headers, None), Some(MessageRef { seq, id }));
-    Ask::React(ReactRequest { room, client_id, message, emoji, remove })
+) -> Result<Ask, Problem> {
+    let (client_id, message) = (name_of(headers, None)?, Some(MessageRef { seq, id }));
+    Ok(Ask::React(ReactRequest { room, client_id, message, emoji, remove }))
 }
 
 async fn change(house: &House, asker: Asker, wish: Ask) -> Result<Json<Sent>, Problem> {

@@ -41,6 +41,9 @@ async fn the_usual_header_names_a_message_too() {
     };
     assert_eq!(say("k1", r#"{"text":"hi"}"#).await.body["client_id"], "k1");
     assert_eq!(say("k1", r#"{"text":"hi","client_id":"k2"}"#).await.body["client_id"], "k2");
+    for bad in ["two words", &"x".repeat(65)] {
+        assert_eq!(say(bad, r#"{"text":"hi","client_id":"k2"}"#).await.code(), "INVALID", "{bad}");
+    }
     let names = [say("", r#"{"text":"hi"}"#).await, say("", r#"{"text":"hi"}"#).await];
     assert_ne!(names[0].body["client_id"], names[1].body["client_id"], "without a name each is a message");
 }
