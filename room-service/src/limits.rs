@@ -164,15 +164,22 @@ mod tests {
 
     #[tokio::test]
     async fn members_are_counted_apart_and_forgotten_when_idle() {
-        let limits = MemberLimits::new(&settings(&["--member-send-rate=1", "--member-send-burst=1"]));
+        let limits = MemberLimits::new(&settings(&[
+            "--member-send-rate=1",
+            "--member-send-burst=1",
+            "--rooms-rate=1",
+            "--rooms-burst=1",
+        ]));
         let (ada, bob) = ("m_ada".to_owned(), "m_bob".to_owned());
         assert!(limits.allow_send(&ada).is_ok());
         assert!(limits.allow_send(&bob).is_ok());
         assert!((0..100).any(|_| limits.allow_send(&ada).is_err()));
-        assert!(limits.allow_call(&ada).is_ok());
+        assert!(limits.allow_rooms(&ada).is_ok());
+        assert!((0..100).any(|_| limits.allow_rooms(&ada).is_err()));
+        assert!(limits.allow_rooms(&bob).is_ok() && limits.allow_call(&ada).is_ok());
         eventually("nobody is remembered", async || {
             limits.forget_idle();
-            (limits.sends.is_empty() && limits.calls.is_empty()).then_some(())
+            (limits.sends.is_empty() && limits.calls.is_empty() && limits.rooms.is_empty()).then_some(())
         })
         .await;
     }

@@ -24,12 +24,7 @@ use tokio::time::timeout;
 use crate::{
     laws_of_changes::*,
     people::{lobby, member, seat},
-    reading::{
-        other_sessions_of_who_has_read_hear_it_if_there_are_any, the_rooms_that_were_joined_last_come_first,
-        unread_are_messages_of_others_and_no_changes, what_members_did_is_forgotten_after_its_time,
-        what_was_read_never_goes_back_nor_beyond_the_newest_message,
-        who_may_not_be_there_sees_nothing_of_a_room_and_reads_nothing,
-    },
+    reading::*,
 };
 
 const HISTORY_MAX: u32 = 5;
@@ -181,6 +176,7 @@ laws! {
     what_was_read_never_goes_back_nor_beyond_the_newest_message
     other_sessions_of_who_has_read_hear_it_if_there_are_any
     unread_are_messages_of_others_and_no_changes
+    unread_messages_that_speak_to_a_member_are_counted_as_they_are_now
     who_may_not_be_there_sees_nothing_of_a_room_and_reads_nothing
     the_rooms_that_were_joined_last_come_first
     what_members_did_is_forgotten_after_its_time

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use proto::chat::v1::{Message, Read, RoomSummary};
+use proto::chat::v1::{Read, RoomSummary};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
@@ -70,9 +70,4 @@ pub trait ReadingStore: Send + Sync + 'static {
     /// Counted are messages of others after the read position that are no changes, up to [`MAX_UNREAD`] of the newest
     /// [`LOOKED_AT`].
     async fn summary(&self, room: &RoomId, member: &str) -> Result<Option<RoomSummary>, StoreError>;
-}
-
-/// Whether it changes an earlier message, and shows nothing by itself.
-pub(crate) fn is_change(message: &Message) -> bool {
-    message.deletes > 0 || message.edits > 0 || message.reaction.is_some()
 }

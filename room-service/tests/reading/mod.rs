@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use proto::chat::v1::{RoomSummary, Typing};
+use proto::chat::v1::{MessageRef, RoomSummary, Typing};
 use room_service::{
     ids::{RoomId, SessionName},
     store::{
-        Draft, Forbidden, LOOKED_AT, MAX_UNREAD, Published, ROOMS_KEPT, ReadOn, Reader, Standing, StoreError,
+        Change, ChangeKind, Draft, Forbidden, LOOKED_AT, MAX_UNREAD, Published, ROOMS_KEPT, ReadOn, Reader,
+        Standing, StoreError,
     },
 };
 use testkit::eventually;
@@ -130,6 +131,37 @@ pub(crate) async fn unread_are_messages_of_others_and_no_changes(world: World) {
         assert_eq!(world.seen_by("ada").await.unread, 1, "of another: {name}");
         world.read("ada", "", seq).await;
     }
+    world.end().await;
+}
+
+pub(crate) async fn unread_messages_that_speak_to_a_member_are_counted_as_they_are_now(world: World) {
+    let (ada, bob) = ("https://id/ad]a\"", "bob");
+    let speak = async |client_id: &str, text: &str, to: &str| {
+        let mentions = vec!["carol".to_owned(), to.to_owned()];
+        let draft = Draft { member: member(bob).into(), mentions, ..draft(client_id, text) };
+        world.store.append(&draft).await.unwrap().seq
+    };
+    let change = async |who: &str, seq: u32, kind: ChangeKind| {
+        let (message, client_id) = (MessageRef { seq, id: String::new() }, format!("{who} changes {seq}"));
+        let change = Change { room: lobby(), member: member(who).into(), client_id, message, kind };
+        world.store.change(&change).await.unwrap();
+    };
+    let counts = async |who: &str| {
+        let seen = world.seen_by(who).await;
+        (seen.unread, seen.mentions)
+    };
+    let first = speak("b1", "hello", ada).await;
+    let second = speak("b2", r#"}","edits":1,"mentions":["https://id/ad]a\""]"#, "dan").await;
+    assert_eq!((counts(ada).await, counts("carol").await, counts(bob).await), ((2, 1), (2, 2), (0, 0)));
+    change(ada, second, ChangeKind::React { emoji: "+".to_owned(), removed: false }).await;
+    assert_eq!(counts(ada).await, (2, 1), "a reaction is no message, nor is what it is put to one's own");
+    let mentions = vec![ada.to_owned()];
+    change(bob, second, ChangeKind::Edit { text: "hello".to_owned(), mentions }).await;
+    assert_eq!((counts(ada).await, counts("carol").await), ((2, 2), (2, 1)));
+    change(bob, first, ChangeKind::Delete).await;
+    assert_eq!(counts(ada).await, (2, 1));
+    world.read(ada, "", first).await;
+    assert_eq!(counts(ada).await, (1, 1));
     world.end().await;
 }
 

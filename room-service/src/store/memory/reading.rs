@@ -15,7 +15,7 @@ use crate::{
     ids::RoomId,
     store::{
         Published, StoreError,
-        reading::{LOOKED_AT, MAX_UNREAD, ROOMS_KEPT, ReadOn, Reader, ReadingStore, is_change},
+        reading::{LOOKED_AT, MAX_UNREAD, ROOMS_KEPT, ReadOn, Reader, ReadingStore},
     },
 };
 
@@ -121,7 +121,7 @@ impl ReadingStore for MemoryStore {
         let (mut unread, mut mentions) = (0, 0);
         let newest = room.messages.iter().rev().take_while(|message| message.seq > read);
         let others = newest.take(LOOKED_AT as usize).filter(|message| {
-            !is_change(message) && message.member.as_ref().is_none_or(|sender| sender.id != member)
+            message.changes().is_none() && message.member.as_ref().is_none_or(|sender| sender.id != member)
         });
         for message in others.take(MAX_UNREAD as usize) {
             unread += 1;
@@ -136,5 +136,28 @@ impl ReadingStore for MemoryStore {
             mentions,
             member_count: u32::try_from(room.members.len()).unwrap_or(u32::MAX),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_came_once_leaves_nothing_behind() {
+        let mut remembered = Remembered::default();
+        let (day, month) = (Duration::from_hours(24), Duration::from_hours(24 * 30));
+        for guest in 0..100 {
+            remembered.put(guest, "read", day);
+        }
+        remembered.put(0, "user", month);
+        remembered.put(1, "read on", 2 * day);
+        tokio::time::advance(day).await;
+        assert_eq!(
+            (remembered.get(&0), remembered.get(&1), remembered.get(&2)),
+            (Some(&"user"), Some(&"read on"), None)
+        );
+        remembered.put(100, "read", day);
+        assert_eq!((remembered.entries.len(), remembered.due.len()), (3, 3));
     }
 }
