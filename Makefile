@@ -71,7 +71,8 @@ guard-accept: ## Writes down what a message costs now
 
 deploy-check: ## What deploy/ says, checked without a cluster; its tools go into target/deploy
 	$(need-venv)
-	@echo "== deploy"; deploy/tests/tools target/deploy
+	$(call need,redis-server,redis-server)
+	@echo "== deploy"; deploy/tests/tools target/deploy && cargo build --quiet --locked -p gateway -p room-service --bins
 	@PYTHONDONTWRITEBYTECODE=1 target/deploy/venv/bin/python -m pytest -q -rs -p no:cacheprovider deploy/tests
 
 target/schemathesis/ready: e2e/schemathesis/requirements.txt

@@ -12,9 +12,11 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use proto::{
+    Timestamp,
     chat::v1::{Head, Heartbeat, Joined, Position, Removed, ServerFrame, server_frame::Body},
     edge::v1::{RoomReplay, RosterPlace, SessionReplay},
 };
@@ -27,6 +29,7 @@ use crate::{
     fanout::Fanout,
     frame::unavailable,
     link::Generation,
+    meters::HubMeters,
     outbox::{Outbox, Queued},
 };
 
@@ -41,6 +44,7 @@ pub(crate) struct Hub {
     inner: Mutex<Inner>,
     /// The last session has left.
     emptied: Notify,
+    meters: HubMeters,
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +87,8 @@ struct Room {
     head: Option<Head>,
     /// The room was asked for again, and nothing has come since.
     asked: bool,
+    /// Something was missing here, and has not come yet.
+    lacking: bool,
     /// The epoch that a beacon told and for which the room was asked again. If that changed nothing, the numbers go
     /// on in it from our position, and the next message will bear it.
     checked: String,
@@ -103,6 +109,7 @@ impl Hub {
             last_number: AtomicU64::default(),
             inner: Mutex::default(),
             emptied: Notify::default(),
+            meters: HubMeters::new(),
         }
     }
 
@@ -208,6 +215,7 @@ impl Hub {
         let room = inner.rooms.get_mut(&room_name)?;
         let before = room.position.clone();
         let mut seq = None;
+        let mut sent_at = None;
         match &frame.body {
             Some(Body::Message(message)) => {
                 if message.seq <= before.seq && message.epoch == before.epoch {
@@ -216,16 +224,17 @@ impl Hub {
                 }
                 // The epoch may change under a room whose numbers go on: a re-base that the room service has proved.
                 if message.seq.checked_sub(1) != Some(before.seq) {
-                    return room.ask_again(&room_name);
+                    return room.ask_again(&room_name, &self.meters);
                 }
                 let place =
                     Position { epoch: message.epoch.clone(), seq: message.seq, id: message.id.clone() };
-                room.move_to(place);
+                room.move_to(place, &self.meters);
                 seq = Some(message.seq);
+                sent_at = message.sent_at;
             }
             Some(Body::Joined(joined)) => {
                 let place = position.unwrap_or_else(|| end_of(joined));
-                room.move_to(place);
+                room.move_to(place, &self.meters);
                 for seat in room.sessions.values_mut() {
                     seat.heard = 0;
                 }
@@ -248,7 +257,10 @@ impl Hub {
             }
             deliveries += 1;
         }
-        metrics::counter!("parlor_gateway_deliveries_total").increment(deliveries);
+        self.meters.deliveries.increment(deliveries);
+        if let Some(sent_at) = sent_at {
+            self.meters.lag.record(age(sent_at));
+        }
         None
     }
 
@@ -282,7 +294,7 @@ impl Hub {
             if late {
                 room.asked = false;
                 room.checked.clone_from(&head.epoch);
-                behind.extend(room.ask_again(&name));
+                behind.extend(room.ask_again(&name, &self.meters));
             }
             room.head = Some(head);
         }
@@ -395,6 +407,7 @@ impl Inner {
             sessions: HashMap::new(),
             head: None,
             asked: false,
+            lacking: false,
             checked: String::new(),
         });
         if position.seq == room.position.seq && position.id == room.position.id {
@@ -432,9 +445,12 @@ impl Inner {
 }
 
 impl Room {
-    fn move_to(&mut self, position: Position) {
+    fn move_to(&mut self, position: Position, meters: &HubMeters) {
         self.position = Arc::new(position);
         self.asked = false;
+        if std::mem::take(&mut self.lacking) {
+            meters.rooms_healed.increment(1);
+        }
     }
 
     /// Whether a room that stands at `head` has something that was not handed on.
@@ -444,11 +460,13 @@ impl Room {
     }
 
     /// One question at a time: what comes meanwhile does not fit either.
-    fn ask_again(&mut self, room_name: &RoomName) -> Option<RoomReplay> {
+    fn ask_again(&mut self, room_name: &RoomName, meters: &HubMeters) -> Option<RoomReplay> {
         if std::mem::replace(&mut self.asked, true) {
             return None;
         }
-        metrics::counter!("parlor_gateway_rooms_behind_total").increment(1);
+        if !std::mem::replace(&mut self.lacking, true) {
+            meters.rooms_behind.increment(1);
+        }
         Some(self.replay(room_name))
     }
 
@@ -459,6 +477,12 @@ impl Room {
             roster: self.roster.clone(),
         }
     }
+}
+
+/// How long ago that was; no time at all if the store's clock is ahead of ours.
+fn age(sent_at: Timestamp) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(Duration::from_millis(u64::try_from(sent_at.as_millis()).unwrap_or_default()))
 }
 
 /// Where a room stands, as far as `joined` itself tells.

@@ -75,7 +75,7 @@ impl Service {
         };
         let change = Change { room, member: who.member, client_id, message, kind };
         let done = self.store.change(&change).await?.change;
-        let repeated = done.repeated.to_string();
+        let repeated = if done.repeated { "true" } else { "false" };
         metrics::counter!("parlor_room_service_changes_total", "kind" => name, "repeated" => repeated)
             .increment(1);
         let (epoch, seq, id) = (done.epoch, done.seq, done.id);

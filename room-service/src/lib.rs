@@ -14,6 +14,7 @@ pub mod identity;
 pub mod ids;
 mod kept_out;
 mod limits;
+mod meters;
 mod operators;
 mod presence;
 mod reading;
@@ -150,6 +151,7 @@ impl Service {
         tasks: &Tasks,
     ) -> Option<Arc<Self>> {
         health.unready("room service", "starting");
+        meters::begin();
         let secret = match &settings.token_secret {
             Some(secret) => secret.clone(),
             None => shared_secret(&*store, doors).await?,

@@ -36,17 +36,17 @@ impl SessionLimits {
 
     /// Counts a frame, whatever becomes of it.
     pub(crate) fn allow(&self, session: &SessionName, said: Option<&Said>) -> Result<(), Refusal> {
-        let limiter = match said {
-            Some(Said::Send(_) | Said::Edit(_) | Said::Delete(_) | Said::React(_)) => &self.sends,
-            Some(Said::Join(_)) => &self.joins,
-            _ => &self.frames,
+        let (limiter, limit) = match said {
+            Some(Said::Send(_) | Said::Edit(_) | Said::Delete(_) | Said::React(_)) => (&self.sends, "sends"),
+            Some(Said::Join(_)) => (&self.joins, "joins"),
+            _ => (&self.frames, "frames"),
         };
-        limiter.check_key(session).map_err(|not_until| too_fast(&not_until))
+        limiter.check_key(session).map_err(|not_until| too_fast(limit, &not_until))
     }
 
     /// Whether the others are to hear once more that this session's member is writing.
     pub(crate) fn may_tell_of_typing(&self, session: &SessionName) -> bool {
-        self.typing.check_key(session).is_ok()
+        self.typing.check_key(session).inspect_err(|_| count("typing")).is_ok()
     }
 
     /// Forgets the sessions that have not used up anything of what they may do, or are over. To be called now and then.
@@ -74,17 +74,17 @@ impl MemberLimits {
 
     /// Counts a message of this member, or a change of one, by whatever way it came.
     pub(crate) fn allow_send(&self, member_id: &String) -> Result<(), Refusal> {
-        self.sends.check_key(member_id).map_err(|not_until| too_fast(&not_until))
+        self.sends.check_key(member_id).map_err(|not_until| too_fast("member sends", &not_until))
     }
 
     /// Counts a call of this member that needs no session and sends nothing.
     pub(crate) fn allow_call(&self, member_id: &String) -> Result<(), Refusal> {
-        self.calls.check_key(member_id).map_err(|not_until| too_fast(&not_until))
+        self.calls.check_key(member_id).map_err(|not_until| too_fast("calls", &not_until))
     }
 
     /// Counts a question of this member for their rooms.
     pub(crate) fn allow_rooms(&self, member_id: &String) -> Result<(), Refusal> {
-        self.rooms.check_key(member_id).map_err(|not_until| too_fast(&not_until))
+        self.rooms.check_key(member_id).map_err(|not_until| too_fast("rooms", &not_until))
     }
 
     /// Forgets the members who have not used up anything of what they may do. To be called now and then, or this grows
@@ -105,7 +105,13 @@ fn quota(rate: NonZeroU32, burst: NonZeroU32) -> Quota {
     Quota::per_second(rate).allow_burst(burst)
 }
 
-fn too_fast(not_until: &NotUntil<<DefaultClock as Clock>::Instant>) -> Refusal {
+/// Counts what came faster than this limit allows.
+fn count(limit: &'static str) {
+    metrics::counter!("parlor_room_service_rate_limited_total", "limit" => limit).increment(1);
+}
+
+fn too_fast(limit: &'static str, not_until: &NotUntil<<DefaultClock as Clock>::Instant>) -> Refusal {
+    count(limit);
     Refusal::RateLimited { retry_after: not_until.wait_time_from(DefaultClock::default().now()) }
 }
 

@@ -345,6 +345,7 @@ impl Room {
         if message.epoch == self.epoch && message.seq == self.head + 1 {
             self.hand_on(message);
         } else {
+            metrics::counter!("parlor_room_service_holes_total").increment(1);
             // A hole, or a new run of numbers: only the store knows what belongs there.
             Box::pin(self.catch_up()).await;
         }
@@ -413,6 +414,8 @@ impl Room {
             self.epoch = resume.standing.epoch;
             let told = !resume.messages.is_empty();
             if resume.resumed {
+                let healed = resume.messages.len() as u64;
+                metrics::counter!("parlor_room_service_messages_healed_total").increment(healed);
                 for message in resume.messages {
                     self.hand_on(message);
                 }

@@ -444,8 +444,8 @@ impl Service {
         let mentions = check_mentions(send.mentions)?;
         let draft = Draft { room, member: who.member, client_id, text, reply_to, mentions };
         let appended = self.store.append(&draft).await?;
-        metrics::counter!("parlor_room_service_sends_total", "repeated" => appended.repeated.to_string())
-            .increment(1);
+        let repeated = if appended.repeated { "true" } else { "false" };
+        metrics::counter!("parlor_room_service_sends_total", "repeated" => repeated).increment(1);
         let (epoch, seq, id) = (appended.epoch, appended.seq, appended.id);
         Ok(Sent { room: send.room, epoch, seq, id, sent_at: Some(appended.sent_at) })
     }

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
+use metrics_process::Collector;
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
 use crate::{Health, Tasks};
@@ -42,6 +43,7 @@ pub async fn serve_with(
     more: Option<More>,
 ) {
     metrics::describe_gauge!("parlor_ready", "1 while /readyz answers 200, else 0.");
+    Collector::default().describe();
     let mut connections = JoinSet::new();
     let mut upkeep = tokio::time::interval(UPKEEP);
     loop {
@@ -98,6 +100,7 @@ fn answer(request: &Request<Incoming>, health: &Health, metrics: &PrometheusHand
     } else if path == "/metrics" {
         // Said when somebody asks, so that it is never older than the answer.
         metrics::gauge!("parlor_ready").set(if health.check().is_ok() { 1.0 } else { 0.0 });
+        Collector::default().collect();
         (StatusCode::OK, metrics.render())
     } else {
         let unknown = || (StatusCode::NOT_FOUND, "here are /livez, /readyz and /metrics\n".to_owned());

@@ -6,6 +6,10 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing::subscriber::set_global_default;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _};
 
+/// The upper bounds of every histogram's buckets, in seconds: from what a step of Redis takes in one rack to the longest
+/// that anything here waits.
+const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0];
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -60,5 +64,14 @@ pub fn start(filter: &LogFilter, format: LogFormat) -> PrometheusHandle {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "panic");
     }));
-    PrometheusBuilder::new().install_recorder().expect("no other recorder is installed in this process")
+    let metrics = PrometheusBuilder::new()
+        .set_buckets(&SECONDS)
+        .expect("there are buckets")
+        .install_recorder()
+        .expect("no other recorder is installed in this process");
+    metrics::describe_counter!(
+        "parlor_task_panics_total",
+        "Tasks that ended by a panic, by the task's name."
+    );
+    metrics
 }

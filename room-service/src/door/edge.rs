@@ -117,7 +117,9 @@ async fn serve(service: Arc<Service>, mut inbound: Streaming<LinkRequest>, outfl
         down,
     };
     link.down.send(Down::Opened(Opened { probes: true, trouble: link.service.delivery.trouble() }));
+    metrics::gauge!("parlor_room_service_links").increment(1);
     let why = link.run(inbound).await;
+    metrics::gauge!("parlor_room_service_links").decrement(1);
     tracing::info!(edge = &*link.door.edge.id.0, why, sessions = link.lines.len(), "a Link ended");
     link.hang_up();
 }

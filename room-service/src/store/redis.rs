@@ -34,6 +34,7 @@ mod changes;
 mod connection;
 mod operators;
 mod reading;
+mod step;
 mod subscriptions;
 mod trouble;
 mod watch;
@@ -49,7 +50,7 @@ use fred::{
     interfaces::{
         ClientLike, KeysInterface, LuaInterface, PubsubInterface, SetsInterface, SortedSetsInterface,
     },
-    types::{Expiration, FromValue, SetOptions, Value, scripts::Script},
+    types::{Expiration, FromValue, SetOptions, Value},
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use proto::{
@@ -64,6 +65,7 @@ use self::{
     connection::{build, certificates, config, parse},
     operators::bans_key,
     reading::position_key,
+    step::Step,
     subscriptions::Subscriptions,
     trouble::translate,
     watch::watch,
@@ -111,27 +113,27 @@ pub struct RedisStore {
 
 #[derive(Debug)]
 struct Scripts {
-    append: Script,
-    join: Script,
-    leave: Script,
-    read: Script,
-    departures: Script,
-    renew: Script,
-    claim: Script,
-    probe: Script,
-    change: Script,
-    rules: Script,
-    act: Script,
-    acts: Script,
-    read_on: Script,
-    joined: Script,
-    summary: Script,
+    append: Step,
+    join: Step,
+    leave: Step,
+    read: Step,
+    departures: Step,
+    renew: Step,
+    claim: Step,
+    probe: Step,
+    change: Step,
+    rules: Step,
+    act: Step,
+    acts: Step,
+    read_on: Step,
+    joined: Step,
+    summary: Step,
 }
 
 /// The script of these parts, behind the beginning that all scripts about a room share.
 macro_rules! room_script {
     ($($name:literal),+) => {
-        Script::from_lua(concat!(
+        Step::new([$($name),+].last().expect("one at least"), concat!(
             include_str!("redis/room.lua"),
             $("\n", include_str!(concat!("redis/", $name, ".lua"))),+
         ))
@@ -170,15 +172,15 @@ impl RedisStore {
                 leave: room_script!("leave"),
                 read: room_script!("read"),
                 departures: room_script!("departures"),
-                renew: Script::from_lua(include_str!("redis/renew.lua")),
-                claim: Script::from_lua(include_str!("redis/claim.lua")),
-                probe: Script::from_lua(include_str!("redis/probe.lua")),
+                renew: Step::new("renew", include_str!("redis/renew.lua")),
+                claim: Step::new("claim", include_str!("redis/claim.lua")),
+                probe: Step::new("probe", include_str!("redis/probe.lua")),
                 change: room_script!("log", "change"),
                 rules: room_script!("rules"),
-                act: Script::from_lua(include_str!("redis/act.lua")),
-                acts: Script::from_lua(include_str!("redis/acts.lua")),
+                act: Step::new("act", include_str!("redis/act.lua")),
+                acts: Step::new("acts", include_str!("redis/acts.lua")),
                 read_on: room_script!("reading", "read_position"),
-                joined: Script::from_lua(include_str!("redis/joined.lua")),
+                joined: Step::new("joined", include_str!("redis/joined.lua")),
                 summary: room_script!("reading", "summary"),
             },
             history_max: options.history_max,
@@ -199,23 +201,18 @@ impl RedisStore {
         certificates(file).map(|_| ())
     }
 
-    async fn run<Reply>(
-        &self,
-        script: &Script,
-        keys: Vec<String>,
-        args: Vec<Value>,
-    ) -> Result<Reply, StoreError>
+    async fn run<Reply>(&self, step: &Step, keys: Vec<String>, args: Vec<Value>) -> Result<Reply, StoreError>
     where
         Reply: FromValue + Send,
     {
         self.connected()?;
-        self.evaluate(script, keys, args).await.map_err(|error| translate(&error))
+        self.evaluate(step, keys, args).await.map_err(|error| translate(&error))
     }
 
     /// As [`Self::run`], and what it wrote is as safe as an acknowledged message.
     async fn run_acknowledged<Reply>(
         &self,
-        script: &Script,
+        step: &Step,
         keys: Vec<String>,
         args: Vec<Value>,
     ) -> Result<Reply, StoreError>
@@ -223,28 +220,31 @@ impl RedisStore {
         Reply: FromValue + Send,
     {
         match &self.acknowledged {
-            None => self.run(script, keys, args).await,
-            Some(acknowledged) => acknowledged.run(script, &keys, &args).await,
+            None => self.run(step, keys, args).await,
+            Some(acknowledged) => step.timed(acknowledged.run(&step.script, &keys, &args)).await,
         }
     }
 
     async fn evaluate<Reply>(
         &self,
-        script: &Script,
+        step: &Step,
         keys: Vec<String>,
         args: Vec<Value>,
     ) -> Result<Reply, fred::error::Error>
     where
         Reply: FromValue + Send,
     {
-        match script.evalsha(&self.client, keys.clone(), args.clone()).await {
-            // A server that has just started, or become the primary, learns the script by this.
-            Err(error) if error.details().starts_with("NOSCRIPT") => {
-                let lua = script.lua().expect("our scripts are made from their text").clone();
-                self.client.eval(lua, keys, args).await
+        let evaluated = async {
+            match step.script.evalsha(&self.client, keys.clone(), args.clone()).await {
+                // A server that has just started, or become the primary, learns the script by this.
+                Err(error) if error.details().starts_with("NOSCRIPT") => {
+                    let lua = step.script.lua().expect("our scripts are made from their text").clone();
+                    self.client.eval(lua, keys, args).await
+                }
+                outcome => outcome,
             }
-            outcome => outcome,
-        }
+        };
+        step.timed(evaluated).await
     }
 
     /// Refuses at once what would only wait: fred keeps commands while it reconnects.
