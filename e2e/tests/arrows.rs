@@ -22,7 +22,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// A library, and the only crates of ours that may know it.
-const KEYS: &[(&str, &[&str])] = &[("fred", &["room-service"]), ("axum", &["gateway"])];
+const KEYS: &[(&str, &[&str])] =
+    &[("fred", &["room-service"]), ("axum", &["gateway"]), ("opentelemetry", &["runtime"])];
 
 #[test]
 fn no_crate_stands_on_another_by_accident() {

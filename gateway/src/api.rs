@@ -25,6 +25,7 @@ use proto::chat::v1::{
     ClientFrame, HelloRequest, HistoryPage, HistoryRequest, MembersPage, MembersRequest, Message, MessageRef,
     SendRequest, Welcome, client_frame::Body as Ask, server_frame::Body as Answer,
 };
+use runtime::traces::Span;
 use serde::Deserialize;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::{
@@ -136,8 +137,12 @@ async fn ask(house: &House, asker: Asker, body: Ask) -> Result<Answer, Problem> 
     let unavailable = || Problem::unavailable("The chat cannot be reached right now. Try again in a moment.");
     let _place = house.calls.try_acquire().map_err(|_| unavailable())?;
     let known = !asker.token.is_empty();
+    let span = match &body {
+        Ask::Send(_) => Span::first("request", &asker.traceparent),
+        _ => Span::NOTHING,
+    };
     let frame = ClientFrame { id: 1, body: Some(body) };
-    let answer = house.link.call(asker.token, frame, house.settings.reply_timeout).await;
+    let answer = house.link.call(asker.token, frame, house.settings.reply_timeout, &span).await;
     match answer.map_err(|_| unavailable())?.body {
         Some(Answer::Error(error)) => {
             if error.code == "UNAUTHENTICATED" && known {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use runtime::traces::Span;
 use tokio::time::Instant;
 
 use crate::{event::RoomName, link::Generation};
@@ -50,6 +51,8 @@ struct Waiting {
     call: Call,
     link: Generation,
     until: Instant,
+    /// Until it is answered.
+    _span: Span,
 }
 
 impl Calls {
@@ -66,9 +69,9 @@ impl Calls {
         if call.is_clients() { self.last_id } else { self.last_id | CATCH_UP }
     }
 
-    /// Notes that `call` went up on `link` under `id`.
-    pub(crate) fn add(&mut self, id: u32, call: Call, link: Generation) {
-        self.waiting.push(Waiting { id, call, link, until: Instant::now() + self.timeout });
+    /// Notes that `call`, which `span` is of, went up on `link` under `id`.
+    pub(crate) fn add(&mut self, id: u32, call: Call, link: Generation, span: Span) {
+        self.waiting.push(Waiting { id, call, link, until: Instant::now() + self.timeout, _span: span });
     }
 
     /// What the reply with this id answers. Nothing: it came too late.
@@ -127,7 +130,7 @@ mod tests {
 
     fn ask(calls: &mut Calls, call: Call, link: Generation) -> u32 {
         let id = calls.next_id(&call);
-        calls.add(id, call, link);
+        calls.add(id, call, link, Span::NOTHING);
         id
     }
 

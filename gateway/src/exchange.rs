@@ -9,6 +9,7 @@ use bytes::Bytes;
 use proto::chat::v1::{
     ClientFrame, Error, JoinRequest, Message, Presence, ServerFrame, client_frame, server_frame::Body,
 };
+use runtime::traces::Span;
 use tokio::time::Instant;
 
 use crate::{
@@ -224,10 +225,10 @@ impl Exchange {
             let call = Call::CatchUp(room);
             let id = self.calls.next_id(&call);
             let frame = ClientFrame { id, body: Some(client_frame::Body::Join(join)) };
-            match self.link.frame(self.number, frame) {
+            match self.link.frame(self.number, frame, &Span::NOTHING) {
                 Ok(link) => {
                     self.meters.catch_ups.increment(1);
-                    self.calls.add(id, call, link);
+                    self.calls.add(id, call, link, Span::NOTHING);
                 }
                 Err(_) => self.catch_up_from = Some(now + CATCH_UP_RETRY),
             }
@@ -249,8 +250,12 @@ impl Exchange {
         };
         frame.id = self.calls.next_id(&call);
         let id = frame.id;
-        match self.link.frame(self.number, frame) {
-            Ok(link) => self.calls.add(id, call, link),
+        let span = match &frame.body {
+            Some(client_frame::Body::Send(_)) => Span::first("frame", ""),
+            _ => Span::NOTHING,
+        };
+        match self.link.frame(self.number, frame, &span) {
+            Ok(link) => self.calls.add(id, call, link, span),
             Err(_) => self.give_up(&call),
         }
     }

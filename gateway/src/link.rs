@@ -24,14 +24,14 @@ use proto::{
         link_response::Body as Down,
     },
 };
-use runtime::Health;
+use runtime::{Health, traces::Span};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Request, Status, Streaming, metadata::MetadataValue, transport::Channel};
 
 use crate::{
     close::Close,
@@ -90,11 +90,13 @@ struct Current {
 struct Queued {
     body: Up,
     _share: Option<OwnedSemaphorePermit>,
+    /// Of its wait.
+    _span: Span,
 }
 
 impl From<Up> for Queued {
     fn from(body: Up) -> Self {
-        Self { body, _share: None }
+        Self { body, _share: None, _span: Span::NOTHING }
     }
 }
 
@@ -109,26 +111,40 @@ impl Link {
         Self { current: Mutex::default(), budget: Arc::new(Semaphore::new(queue_bytes as usize)) }
     }
 
-    /// Sends a session's frame up. The Link that took it.
-    pub(crate) fn frame(&self, session: Number, frame: ClientFrame) -> Result<Generation, Unavailable> {
+    /// Sends a session's frame up, which `span` is of. The Link that took it.
+    pub(crate) fn frame(
+        &self,
+        session: Number,
+        frame: ClientFrame,
+        span: &Span,
+    ) -> Result<Generation, Unavailable> {
         let cost = u32::try_from(frame.encoded_len() + FRAME_COST).map_err(|_| Unavailable)?;
         let share = self.budget.clone().try_acquire_many_owned(cost).map_err(|_| Unavailable)?;
         let current = self.lock();
         let current = current.as_ref().ok_or(Unavailable)?;
-        let body = Up::Frame(SessionFrame { session, frame: Some(frame) });
-        current.queue.send(Queued { body, _share: Some(share) }).map_err(|_| Unavailable)?;
+        let span = span.within("link");
+        let body = Up::Frame(SessionFrame { session, frame: Some(frame), traceparent: span.traceparent() });
+        let queued = Queued { body, _share: Some(share), _span: span };
+        current.queue.send(queued).map_err(|_| Unavailable)?;
         Ok(current.generation)
     }
 
-    /// Asks something for someone without a session, who brings `token`. The answer comes `within` that time, or does not.
+    /// Asks something for someone without a session, who brings `token`; `span` is of it. The answer comes `within` that
+    /// time, or does not.
     pub(crate) async fn call(
         &self,
         token: String,
         frame: ClientFrame,
         within: Duration,
+        span: &Span,
     ) -> Result<ServerFrame, Unavailable> {
         let mut client = self.lock().as_ref().ok_or(Unavailable)?.client.clone();
-        let request = CallRequest { token, frame: Some(frame) };
+        let mut request = Request::new(CallRequest { token, frame: Some(frame) });
+        if let Ok(traceparent) = MetadataValue::try_from(span.traceparent())
+            && !span.is_nothing()
+        {
+            request.metadata_mut().insert("traceparent", traceparent);
+        }
         let answer = timeout(within, client.call(request)).await.map_err(|_| Unavailable)?;
         let answer = answer.map_err(|status| {
             tracing::debug!(code = ?status.code(), "a call is not answered");
@@ -506,6 +522,7 @@ impl Keeper {
             }
             Some(Down::Event(event)) if current => {
                 if let Some(frame) = event.frame {
+                    let _span = Span::after("fan out", &event.traceparent);
                     let again = self.hub.event(&event.room, frame, event.position, event.roster);
                     return again.into_iter().collect();
                 }

@@ -3,7 +3,7 @@
 use std::{pin::pin, process::ExitCode, time::Duration};
 
 use gateway::{Gateway, Upstream, config::Settings};
-use runtime::{Fatal, Health, Tasks, admin, asked_to_stop, bind, settings, telemetry};
+use runtime::{Fatal, Health, Tasks, admin, asked_to_stop, bind, settings, telemetry, traces::Traces};
 
 /// How long what does not belong to the gateway may take to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
 
 async fn serve(settings: Settings) -> Result<(), Fatal> {
     let metrics = telemetry::start(&settings.log, settings.log_format);
+    let traces = Traces::start("gateway", settings.otlp_endpoint.as_ref(), settings.trace_ratio)?;
     // Listened for before anybody is served: a signal is never too early.
     let mut asked = pin!(asked_to_stop());
     let (health, tasks) = (Health::default(), Tasks::default());
@@ -33,6 +34,7 @@ async fn serve(settings: Settings) -> Result<(), Fatal> {
         served = &mut serving => served,
     };
     tasks.finish(GRACE).await;
+    traces.finish().await;
     to_the_end.finish(GRACE).await;
     served
 }

@@ -10,7 +10,7 @@ use std::{io, process::ExitCode, time::Duration};
 use futures_util::StreamExt as _;
 use gateway::{Gateway, Upstream};
 use room_service::{Service, http::OperatorsDoor, open_store, serve, serve_in_process};
-use runtime::{Fatal, Health, Tasks, admin, asked_to_stop, bind, settings, telemetry};
+use runtime::{Fatal, Health, Tasks, admin, asked_to_stop, bind, settings, telemetry, traces::Traces};
 use tokio::{io::DuplexStream, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -44,6 +44,7 @@ async fn run(
     room_service: room_service::config::Settings,
 ) -> Result<(), Fatal> {
     let metrics = telemetry::start(&gateway.log, gateway.log_format);
+    let traces = Traces::start("parlor", gateway.otlp_endpoint.as_ref(), gateway.trace_ratio)?;
     let asked = asked_to_stop();
     let health = Health::default();
     // The gateway moves its browsers while the room service still serves it.
@@ -116,6 +117,7 @@ async fn run(
             served = &mut all => break served,
         }
     };
+    traces.finish().await;
     back.finish(GRACE).await;
     served.map(|_| ())
 }

@@ -9,6 +9,7 @@ use clap::Parser;
 use runtime::{
     settings::{Together, duration},
     telemetry::{LogFilter, LogFormat},
+    traces::{Collector, Ratio},
 };
 
 pub(crate) use self::sign_in::KeySource;
@@ -209,6 +210,16 @@ pub struct Settings {
     /// How log lines look: text for a person, json for a collector.
     #[arg(long, env = "PARLOR_ROOM_SERVICE_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+
+    /// Where traces go: a collector beside this program that takes OTLP over gRPC, like `http://127.0.0.1:4317`. Unset,
+    /// nothing is traced, and tracing costs nothing. Traces hold no texts, names or addresses.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<Collector>,
+
+    /// Of how many messages that come in here the way is traced, from 0 to 1. One in a hundred by default: enough to
+    /// see where time goes, and seldom enough that the collector is no load. A traced message stays so wherever it goes.
+    #[arg(long, env = "PARLOR_ROOM_SERVICE_TRACE_RATIO", default_value = "0.01")]
+    pub trace_ratio: Ratio,
 }
 
 impl Together for Settings {

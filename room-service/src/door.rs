@@ -15,7 +15,7 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Status, metadata::MetadataMap};
 
 use proto::chat::v1::{Read, ServerFrame, server_frame::Body as Reply};
 
@@ -48,6 +48,11 @@ impl Service {
 /// The token of a call, by gRPC or by HTTP.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+}
+
+/// The trace that a call is a part of; empty if it says nothing of one.
+fn traceparent(metadata: &MetadataMap) -> &str {
+    metadata.get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// What waits for one stream, bounded in frames and in bytes; one frame may be larger if it is alone. It is never waited for: a stream that is full is broken,

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use room_service::{Service, config::Settings, http::OperatorsDoor, open_store, serve};
-use runtime::{Fatal, Health, Tasks, admin, asked_to_stop, bind, settings, telemetry};
+use runtime::{Fatal, Health, Tasks, admin, asked_to_stop, bind, settings, telemetry, traces::Traces};
 
 /// How long what does not serve anybody may take to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
 
 async fn run(settings: Settings) -> Result<(), Fatal> {
     let metrics = telemetry::start(&settings.log, settings.log_format);
+    let traces = Traces::start("room-service", settings.otlp_endpoint.as_ref(), settings.trace_ratio)?;
     let asked = asked_to_stop();
     let (health, doors, tasks) = (Health::default(), Tasks::default(), Tasks::default());
     let listener = bind("PARLOR_ROOM_SERVICE_LISTEN", settings.listen).await?;
@@ -34,6 +35,7 @@ async fn run(settings: Settings) -> Result<(), Fatal> {
         operators.open(service.clone());
         serve(service, listener, health).await?;
     }
+    traces.finish().await;
     tasks.finish(GRACE).await;
     tracing::info!("the room service ends");
     Ok(())

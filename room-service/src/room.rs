@@ -27,6 +27,7 @@ use proto::{
     },
     edge::v1::RosterPlace,
 };
+use runtime::traces::Span;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
@@ -36,7 +37,7 @@ pub(crate) use self::rules::Unseated;
 use crate::{
     ids::{EdgeId, RoomId, SessionName},
     roster::{MAX_MEMBERS, Roster},
-    store::{Arrival, Published, ReadOn, Resume, RosterChange, Rules, Seat, Standing, Store, StoreError},
+    store::{Arrival, Published, ReadOn, Resume, RosterChange, Rules, Seat, Standing, Store, StoreError, Traceparent},
 };
 
 /// How many messages the tail holds: what most joins and returns need, without asking the store.
@@ -91,7 +92,7 @@ pub(crate) struct Ear {
 /// What a room is told. A dropped `done` means that the store could not be reached.
 pub(crate) enum Command {
     /// The topic said it.
-    Heard(Box<Published>),
+    Heard(Box<Published>, Traceparent),
     /// Something may have been missed.
     Gap,
     /// The store may have lost the sessions that are here, of one listener or of all.
@@ -285,8 +286,8 @@ impl Room {
     /// What has to ask the store is boxed: most rooms are idle, and need not hold a place for it.
     async fn obey(&mut self, command: Command) {
         match command {
-            Command::Heard(published) => match *published {
-                Published::Message(message) => self.hear(message).await,
+            Command::Heard(published, traceparent) => match *published {
+                Published::Message(message) => self.hear(message, &traceparent).await,
                 Published::Presence(change) => self.hear_presence(change).await,
                 Published::Rules(version) => Box::pin(self.check_rules(version)).await,
                 Published::Read(read) => self.tell_reader(&read),
@@ -338,11 +339,13 @@ impl Room {
         }
     }
 
-    async fn hear(&mut self, message: Message) {
+    async fn hear(&mut self, message: Message, traceparent: &str) {
         if message.epoch == self.epoch && message.seq <= self.head {
             return;
         }
         if message.epoch == self.epoch && message.seq == self.head + 1 {
+            let span = Span::after("hear", traceparent);
+            let _scope = span.enter();
             self.hand_on(message);
         } else {
             metrics::counter!("parlor_room_service_holes_total").increment(1);

@@ -217,9 +217,9 @@ impl Rooms {
                 Some(Heard::Probed(nonce)) => {
                     self.probed.send_replace(nonce);
                 }
-                Some(Heard::Published(room, published)) => {
+                Some(Heard::Published(room, published, traceparent)) => {
                     if let Some(entry) = self.lock().get(&room) {
-                        entry.inbox.tell(Command::Heard(published));
+                        entry.inbox.tell(Command::Heard(published, traceparent));
                     }
                 }
             }

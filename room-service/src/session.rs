@@ -10,6 +10,7 @@ use proto::chat::v1::{
     MembersPage, MembersRequest, RefreshRequest, Refreshed, SendRequest, Sent, ServerFrame, Typed,
     TypingRequest, Welcome, client_frame::Body as Said, server_frame::Body as Reply,
 };
+use runtime::traces::Span;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -443,7 +444,7 @@ impl Service {
         let reply_to = send.reply_to.map(|message| check_named("reply_to", message)).transpose()?;
         let mentions = check_mentions(send.mentions)?;
         let draft = Draft { room, member: who.member, client_id, text, reply_to, mentions };
-        let appended = self.store.append(&draft).await?;
+        let appended = Span::here("append").scope(self.store.append(&draft)).await?;
         let repeated = if appended.repeated { "true" } else { "false" };
         metrics::counter!("parlor_room_service_sends_total", "repeated" => repeated).increment(1);
         let (epoch, seq, id) = (appended.epoch, appended.seq, appended.id);

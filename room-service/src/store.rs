@@ -266,11 +266,15 @@ pub enum Published {
     Read(ReadOn),
 }
 
+/// Which span published it, as `runtime::traces` writes it; empty if that is not traced. It is in what is published and
+/// never in what is kept.
+pub type Traceparent = String;
+
 /// What a room service hears of its rooms.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Heard {
     /// In this room.
-    Published(RoomId, Box<Published>),
+    Published(RoomId, Box<Published>, Traceparent),
     /// A probe of this store.
     Probed(u64),
     /// Something may have been missed in any room.
@@ -413,7 +417,8 @@ mod tests {
         let (sender, mut feed) = feed();
         let typing = |n: usize| {
             let room = RoomId::parse(&format!("room-{n}")).unwrap();
-            Heard::Published(room, Box::new(Published::Typing(proto::chat::v1::Typing::default())))
+            let typing = Published::Typing(proto::chat::v1::Typing::default());
+            Heard::Published(room, Box::new(typing), Traceparent::new())
         };
         for n in 0..=FEED_CAPACITY {
             sender.put(typing(n));

@@ -408,7 +408,7 @@ impl World {
             n += 1;
             let said = self.store.append(&draft(room, &format!("heard-{n}"))).await;
             while let Ok(heard) = timeout(Duration::from_millis(100), self.feed.next()).await {
-                if let (Some(Heard::Published(_, published)), Ok(said)) = (heard, &said)
+                if let (Some(Heard::Published(_, published, _)), Ok(said)) = (heard, &said)
                     && matches!(*published, Published::Message(message) if message.id == said.id)
                 {
                     return;

@@ -68,7 +68,7 @@ impl World {
     async fn published(&mut self) -> Published {
         loop {
             match timeout(PATIENCE, self.feed.next()).await.expect("something is published") {
-                Some(Heard::Published(_, published)) => return *published,
+                Some(Heard::Published(_, published, _)) => return *published,
                 Some(Heard::Gap | Heard::Probed(_)) => {}
                 None => panic!("the feed ended"),
             }

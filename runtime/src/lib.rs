@@ -1,4 +1,4 @@
-//! How any of Parlor's processes starts, reports and stops: settings, logs, metrics, the admin listener, tasks
+//! How any of Parlor's processes starts, reports and stops: settings, logs, metrics, traces, the admin listener, tasks
 //! with an owner, and the signal that ends it all.
 //!
 //! Nothing here knows what a room is.
@@ -10,6 +10,7 @@ pub mod settings;
 mod tasks;
 pub mod telemetry;
 pub mod tls;
+pub mod traces;
 
 use std::{fmt, net::SocketAddr, process::ExitCode};
 

@@ -3,6 +3,7 @@
 
 mod authority;
 mod browser;
+mod collector;
 mod door;
 pub mod http;
 mod program;
@@ -17,6 +18,7 @@ use std::{collections::BTreeSet, net::TcpListener, sync::Mutex, time::Duration};
 
 pub use authority::Authority;
 pub use browser::Browser;
+pub use collector::{Collected, TraceCollector};
 pub use door::{Door, Speech};
 pub use program::{Program, http_ask, http_get};
 pub use provider::{Answer, KeyServer, SigningKey, in_seconds, jwks};

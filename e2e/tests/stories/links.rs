@@ -362,7 +362,7 @@ impl PlayedGateway {
     /// Says something for the session, and waits for the reply.
     pub(crate) async fn ask(&mut self, id: u32, body: Ask) -> Heard {
         let frame = Some(ClientFrame { id, body: Some(body) });
-        self.say(Up::Frame(SessionFrame { session: 1, frame })).await;
+        self.say(Up::Frame(SessionFrame { session: 1, frame, ..SessionFrame::default() })).await;
         loop {
             if let Some(Down::Reply(reply)) = self.next().await.unwrap().unwrap().body
                 && let Some(frame) = reply.frame

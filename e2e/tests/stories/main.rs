@@ -14,6 +14,7 @@ mod reading;
 mod sign_in;
 mod talk;
 mod tls;
+mod traces;
 mod world;
 
 /// Each story becomes two tests: in one process, and across two gateways, two room services and Redis.

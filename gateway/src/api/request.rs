@@ -20,6 +20,8 @@ pub(crate) struct Asker {
     pub(crate) token: String,
     /// Whom it counts against.
     pub(crate) address: Address,
+    /// The trace that the request is a part of; empty if it says nothing of one.
+    pub(crate) traceparent: String,
 }
 
 impl FromRequestParts<Arc<House>> for Asker {
@@ -43,7 +45,9 @@ impl FromRequestParts<Arc<House>> for Anyone {
     async fn from_request_parts(parts: &mut Parts, house: &Arc<House>) -> Result<Self, Problem> {
         let caller = parts.extensions.get::<Caller>().expect("our listener names each caller");
         let address = entrance::address(house, caller, &parts.headers);
-        Ok(Self(Asker { token: bearer(&parts.headers)?, address }))
+        let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
+        let traceparent = traceparent.unwrap_or_default().to_owned();
+        Ok(Self(Asker { token: bearer(&parts.headers)?, address, traceparent }))
     }
 }
 

@@ -409,7 +409,8 @@ impl Link {
     /// Tells who came and went. All of the room are then told of its roster up to `roster`.
     pub(crate) async fn presence(&self, room: &str, presence: Presence, roster: Option<RosterPlace>) {
         let frame = Some(ServerFrame::event(Body::Presence(presence)));
-        self.say(Down::Event(RoomEvent { room: room.to_owned(), frame, position: None, roster })).await;
+        let event = RoomEvent { room: room.to_owned(), frame, roster, ..RoomEvent::default() };
+        self.say(Down::Event(event)).await;
     }
 
     pub(crate) async fn event(&self, room: &str, body: Body) {
@@ -421,7 +422,7 @@ impl Link {
             room: room.to_owned(),
             frame: Some(ServerFrame::event(body)),
             position,
-            roster: None,
+            ..RoomEvent::default()
         };
         self.say(Down::Event(event)).await;
     }

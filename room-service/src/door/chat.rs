@@ -14,12 +14,13 @@ use proto::chat::v1::{
     ClientFrame, DeleteRequest, EditRequest, Error as ErrorFrame, Head, Heartbeat, HistoryPage,
     HistoryRequest, MembersPage, MembersRequest, Move, ReactRequest, Read, ReadRequest, Removed, RoomsPage,
     RoomsRequest, SendRequest, Sent, ServerFrame, chat_service_server::ChatService,
-    server_frame::Body as Reply,
+    client_frame::Body as Said, server_frame::Body as Reply,
 };
+use runtime::traces::Span;
 use tokio::time::{Instant, interval_at, sleep};
 use tonic::{Code, Request, Response, Status, Streaming, metadata::MetadataMap};
 
-use super::{Outflow, SIGN_IN_ENDED, bearer, read_event, sign_in_ended};
+use super::{Outflow, SIGN_IN_ENDED, bearer, read_event, sign_in_ended, traceparent};
 use crate::{
     Service,
     identity::Identity,
@@ -81,10 +82,11 @@ impl ChatService for ChatDoor {
     }
 
     async fn send(&self, request: Request<SendRequest>) -> Result<Response<Sent>, Status> {
+        let span = Span::first("request", traceparent(request.metadata()));
         let who = self.caller(request.metadata()).await?;
         let send = request.into_inner();
         let room = enterable(&send.room, &who)?;
-        Ok(Response::new(self.service.say(room, send, who).await?))
+        Ok(Response::new(span.scope(Box::pin(self.service.say(room, send, who))).await?))
     }
 
     async fn edit(&self, request: Request<EditRequest>) -> Result<Response<Sent>, Status> {
@@ -174,7 +176,17 @@ async fn serve(
                 Err(_) => down.outflow.fail(Status::unavailable("this stream was read too slowly; come back")),
             },
             frame = inbound.message() => match frame {
-                Ok(Some(frame)) => session.handle(frame).await,
+                Ok(Some(frame)) => {
+                    let span = match &frame.body {
+                        Some(Said::Send(_)) => Span::first("frame", ""),
+                        _ => Span::NOTHING,
+                    };
+                    if span.is_nothing() {
+                        session.handle(frame).await;
+                    } else {
+                        span.scope(Box::pin(session.handle(frame))).await;
+                    }
+                }
                 // HTTP/2 does not tell a bot that is done from one that was lost: both have the grace to come back.
                 // Who means to leave says `leave`.
                 Ok(None) | Err(_) => break,

@@ -18,10 +18,11 @@ use proto::{
         edge_service_server::EdgeService, link_request::Body as Up, link_response::Body as Down,
     },
 };
+use runtime::traces::{self, Span};
 use tokio::time::{interval, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Outflow, SIGN_IN_ENDED, read_event, sign_in_ended};
+use super::{Outflow, SIGN_IN_ENDED, read_event, sign_in_ended, traceparent};
 use crate::{
     Service,
     ids::{EdgeId, RoomId, SessionName},
@@ -90,8 +91,9 @@ impl EdgeService for EdgeDoor {
     }
 
     async fn call(&self, request: Request<CallRequest>) -> Result<Response<CallResponse>, Status> {
+        let span = Span::after("decide", traceparent(request.metadata()));
         let CallRequest { token, frame } = request.into_inner();
-        let frame = self.service.call(&token, frame.unwrap_or_default()).await;
+        let frame = span.scope(Box::pin(self.service.call(&token, frame.unwrap_or_default()))).await;
         Ok(Response::new(CallResponse { frame: Some(frame) }))
     }
 }
@@ -201,7 +203,7 @@ impl Link {
                     ),
                 };
                 self.replayed_rooms.remove(&line.name);
-                if let Some(unheard) = line.say(Said::Frame(said), &self.service) {
+                if let Some(unheard) = line.say(Said::Frame(said, frame.traceparent), &self.service) {
                     self.down.reply(frame.session, too_many(&unheard), None);
                 }
             }
@@ -304,8 +306,11 @@ struct Waiting {
 }
 
 enum Said {
-    Frame(ClientFrame),
-    Gone { left: bool },
+    /// And its `traceparent`.
+    Frame(ClientFrame, String),
+    Gone {
+        left: bool,
+    },
     HungUp,
 }
 
@@ -314,7 +319,7 @@ impl Line {
     fn say(self: &Arc<Self>, said: Said, service: &Service) -> Option<ClientFrame> {
         let mut waiting = self.lock();
         match said {
-            Said::Frame(frame) if waiting.said.len() >= MAX_SESSION_FRAMES => return Some(frame),
+            Said::Frame(frame, _) if waiting.said.len() >= MAX_SESSION_FRAMES => return Some(frame),
             said => waiting.said.push_back(said),
         }
         if let Some(session) = waiting.session.take() {
@@ -336,7 +341,10 @@ impl Line {
                 said
             };
             match said {
-                Said::Frame(frame) => session.handle(frame).await,
+                Said::Frame(frame, traceparent) if traceparent.is_empty() => session.handle(frame).await,
+                Said::Frame(frame, traceparent) => {
+                    Span::after("decide", &traceparent).scope(Box::pin(session.handle(frame))).await;
+                }
                 Said::Gone { left } => return session.end(left).await,
                 Said::HungUp => return session.unlisten().await,
             }
@@ -391,7 +399,13 @@ impl Listener for LinkDown {
     fn event(&self, room: &RoomId, frame: &ServerFrame, place: Option<&Place>) {
         let (position, roster) = place.cloned().map(|place| (place.position, place.roster)).unzip();
         let (frame, position) = (Some(frame.clone()), position.flatten());
-        self.send(Down::Event(RoomEvent { room: room.to_string(), frame, position, roster }));
+        self.send(Down::Event(RoomEvent {
+            room: room.to_string(),
+            frame,
+            position,
+            roster,
+            traceparent: traces::traceparent(),
+        }));
     }
 
     fn read_on(&self, room: &RoomId, read: &ReadOn) {

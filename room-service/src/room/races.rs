@@ -121,10 +121,10 @@ impl Stage {
 
     /// What was published until now reaches the room.
     async fn hear(&mut self) {
-        while let Ok(Some(Heard::Published(_, published))) =
+        while let Ok(Some(Heard::Published(_, published, traceparent))) =
             tokio::time::timeout(Duration::ZERO, self.feed.next()).await
         {
-            self.room.obey(Command::Heard(published)).await;
+            self.room.obey(Command::Heard(published, traceparent)).await;
         }
     }
 

@@ -14,6 +14,7 @@ use proto::{
     Timestamp,
     chat::v1::{Member, Message, MessageRef, Position, Typing},
 };
+use runtime::traces;
 use tokio::time::Instant;
 
 use self::reading::Reading;
@@ -141,7 +142,7 @@ impl State {
 
     fn publish(&self, feed: &FeedSender, room: &RoomId, published: Published) {
         if self.subscriptions.contains_key(room) {
-            feed.put(Heard::Published(room.clone(), Box::new(published)));
+            feed.put(Heard::Published(room.clone(), Box::new(published), traces::traceparent()));
         }
     }
 }

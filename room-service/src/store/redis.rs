@@ -57,7 +57,7 @@ use proto::{
     Timestamp,
     chat::v1::{Member, Message, Position, Typing},
 };
-use runtime::{Health, Tasks};
+use runtime::{Health, Tasks, traces};
 
 pub use self::acknowledge::Ack;
 use self::{
@@ -354,6 +354,7 @@ impl Store for RedisStore {
             self.history_max.into(),
             millis(REPEAT_WINDOW).into(),
             draft.member.id.as_str().into(),
+            traces::traceparent().into(),
         ]);
         if let Some(answered) = &draft.reply_to {
             args.extend([answered.seq.into(), answered.id.as_str().into()]);

@@ -39,8 +39,11 @@ local function keep(id, fields, most)
   return message, at
 end
 
--- Tells of a message that was kept.
-local function tell(message)
+-- Tells of a message that was kept; and at the very end, if it is traced, which span tells of it.
+local function tell(message, traceparent)
+  if traceparent and traceparent ~= '' then
+    message = string.sub(message, 1, -2) .. ',"traceparent":"' .. traceparent .. '"}'
+  end
   publish('{"message":{"epoch":"' .. epoch .. '",' .. string.sub(message, 2) .. '}')
 end
 

@@ -26,7 +26,7 @@ use tokio::{
 use super::{connection::COMMAND_TIMEOUT, topic, translate};
 use crate::{
     ids::RoomId,
-    store::{FeedSender, Heard, StoreError},
+    store::{FeedSender, Heard, StoreError, Traceparent},
 };
 
 /// How many requests may wait; callers wait for a place.
@@ -246,6 +246,38 @@ fn read(message: &Received, probes: &str) -> Option<Heard> {
         return Some(Heard::Probed(message.value.as_u64()?));
     }
     let room = message.channel.strip_prefix("chat:{")?.strip_suffix("}:events")?;
-    let published = serde_json::from_slice(message.value.as_bytes()?).ok()?;
-    Some(Heard::Published(RoomId::parse(room)?, Box::new(published)))
+    let json = message.value.as_bytes()?;
+    let published = serde_json::from_slice(json).ok()?;
+    Some(Heard::Published(RoomId::parse(room)?, Box::new(published), traceparent(json).unwrap_or_default()))
+}
+
+/// What `log.lua` writes at the end of a message that is traced. A text of a member's cannot look so: its quotes are
+/// escaped.
+fn traceparent(json: &[u8]) -> Option<Traceparent> {
+    let value = json.strip_suffix(br#""}}"#)?;
+    let begins = value.iter().rposition(|byte| *byte == b'"')? + 1;
+    let (before, value) = value.split_at(begins);
+    before.strip_suffix(br#","traceparent":""#)?;
+    str::from_utf8(value).ok().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_script_wrote_is_a_traceparent() {
+        let value = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let traced = format!(r#"{{"message":{{"seq":1,"text":"hi","traceparent":"{value}"}}}}"#);
+        assert_eq!(traceparent(traced.as_bytes()).as_deref(), Some(value));
+        for other in [
+            r#"{"message":{"seq":1,"text":"hi"}}"#,
+            r#"{"message":{"seq":1,"text":"\",\"traceparent\":\"00"}}"#,
+            r#"{"typing":{"room":"lobby"}}"#,
+            r#"{"rules":3}"#,
+            "",
+        ] {
+            assert_eq!(traceparent(other.as_bytes()), None, "{other}");
+        }
+    }
 }
