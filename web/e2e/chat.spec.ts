@@ -123,30 +123,6 @@ test('what someone types is never markup', async ({ browser }) => {
   expect(troubles).toEqual([])
 })
 
-test('older pages come without moving the reader, and new messages do not move them either', async ({ browser }) => {
-  const ada = await person(browser, 0, 'long')
-  for (let n = 1; n <= 130; n++) await say(ada, `line ${n}`)
-  await expect(texts(ada)).toHaveCount(130)
-  const bob = await person(browser, 1, 'long')
-  await expect(texts(bob)).toHaveCount(100)
-  await expect(texts(bob).last()).toBeInViewport()
-  const oldest = texts(bob).first()
-  await expect(oldest).toHaveText('line 31')
-  const scroller = bob.locator('.timeline__scroll')
-  await scroller.evaluate((box) => (box.scrollTop = 150))
-  const seen = bob.locator('.message__text', { hasText: /^line 40$/ })
-  const before = (await seen.boundingBox())!.y
-  await expect(texts(bob)).toHaveCount(130)
-  expect(Math.abs((await seen.boundingBox())!.y - before)).toBeLessThanOrEqual(2)
-
-  await say(ada, 'news')
-  await expect(bob.getByRole('button', { name: 'Jump to latest (1)' })).toBeVisible()
-  expect(Math.abs((await seen.boundingBox())!.y - before)).toBeLessThanOrEqual(2)
-  await bob.getByRole('button', { name: 'Jump to latest (1)' }).click()
-  await expect(texts(bob).last()).toBeInViewport()
-  await expect(bob.getByRole('button', { name: 'Jump to latest (1)' })).toBeHidden()
-})
-
 test('a gateway is killed and comes back, and nothing is lost or doubled', async ({ browser }) => {
   const ada = await person(browser, 0, 'killed')
   const bob = await person(browser, 1, 'killed')
@@ -161,7 +137,7 @@ test('a gateway is killed and comes back, and nothing is lost or doubled', async
   for (const page of [ada, bob]) await expect(texts(page)).toHaveText(['before', 'meanwhile', 'from ada'])
 })
 
-test('a gateway that is asked to stop moves its browsers without a hole, a double or noise', async ({ browser }) => {
+test('M11: a gateway that is asked to stop moves its browsers without a hole, a double or noise', async ({ browser }) => {
   const bob = await person(browser, 1, 'deploy')
   const ada = await visit(await (await browser.newContext()).newPage(), stack.balanced.url, '/r/deploy')
   await expect(bob.locator('li.member')).toHaveCount(2)

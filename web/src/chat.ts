@@ -81,7 +81,7 @@ export class Chat {
     const state = this.states.get(room) ?? { ...emptyRoom(room), me: this.me?.id ?? '' }
     this.states.delete(room)
     this.states.set(room, state)
-    this.act(room, { type: 'sit', seat: 'end' })
+    this.act(room, { type: 'sit', seat: 'older' })
     if (!state.joined || this.connection.way === 'http') void this.joinNow(room)
     else void this.checkRoster()
     this.dropOldest()

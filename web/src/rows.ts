@@ -1,13 +1,17 @@
 /**
- * What the timeline draws, derived from the room's state: messages grouped by author, days told apart, what is on its
- * way at the end.
+ * What the timeline draws, derived from the room's state: messages grouped by author, days told apart, a line where the
+ * new ones begin, what is on its way at the end.
+ *
+ * As long as older messages may come, the oldest one that is loaded is not drawn: nobody knows yet whether it begins a
+ * day or a group, and to draw it otherwise later would move all that is below it.
  */
 import type { Notice } from './notices.ts'
-import { hasOlder, type Pending, type RoomState } from './timeline.ts'
+import { hasNewer, hasOlder, type Pending, type RoomState } from './timeline.ts'
 import type { Member, Message } from './protocol/frames.ts'
 
 export type Row =
   | { kind: 'day'; key: string; day: Date }
+  | { kind: 'line'; key: string }
   | { kind: 'message'; key: string; message: Message; mine: boolean; startsGroup: boolean }
   | { kind: 'notice'; key: string; notice: Notice }
   | { kind: 'pending'; key: string; pending: Pending; startsGroup: boolean }
@@ -17,7 +21,9 @@ const GROUP_MS = 5 * 60_000
 
 export function toRows(state: RoomState, me: Member | undefined, notices: readonly Notice[] = []): Row[] {
   const rows: Row[] = []
-  let nextNotice = notices.findIndex((notice) => notice.after >= (state.messages[0]?.seq ?? 1) - 1)
+  const context = hasOlder(state) ? state.messages[0] : undefined
+  const first = context?.seq ?? state.from - 1
+  let nextNotice = notices.findIndex((notice) => notice.after >= first)
   /** Draws what happened before the message with this number. */
   const noticesBefore = (seq: number) => {
     for (; nextNotice >= 0 && nextNotice < notices.length && notices[nextNotice]!.after < seq; nextNotice++) {
@@ -26,18 +32,23 @@ export function toRows(state: RoomState, me: Member | undefined, notices: readon
     }
   }
   let before: Message | undefined
+  let day = ''
   for (const message of state.messages) {
-    noticesBefore(message.seq)
-    const at = new Date(message.sentAt)
-    const newDay = !before || at.toDateString() !== new Date(before.sentAt).toDateString()
-    // The oldest loaded message is drawn with a header even if older ones are to come: it may get a day then.
-    if (newDay) rows.push({ kind: 'day', key: `day-${at.toDateString()}`, day: at })
-    const startsGroup = newDay || !before || rows.at(-1)?.kind === 'notice' || !sameGroup(before, message)
-    const mine = message.member.id === me?.id
-    rows.push({ kind: 'message', key: mine ? `mine-${message.clientId}` : `${message.epoch}-${message.seq}`, message, mine, startsGroup })
+    const newDay = !before || message.sentAt.slice(0, 16) !== before.sentAt.slice(0, 16) ? dayOf(message) : day
+    if (message !== context) {
+      noticesBefore(message.seq)
+      if (newDay !== day) rows.push({ kind: 'day', key: `day-${message.seq}`, day: new Date(message.sentAt) })
+      const isFirstNew = state.line > 0 && message.seq >= state.line && (before?.seq ?? 0) < state.line
+      if (isFirstNew) rows.push({ kind: 'line', key: 'line' })
+      const last = rows.at(-1)
+      const startsGroup = !before || (last !== undefined && last.kind !== 'message') || !sameGroup(before, message)
+      const mine = message.member.id === me?.id
+      rows.push({ kind: 'message', key: keyOf(message, mine), message, mine, startsGroup })
+    }
     before = message
+    day = newDay
   }
-  noticesBefore(Infinity)
+  if (!hasNewer(state)) noticesBefore(Infinity)
   let mineBefore = before?.member.id === me?.id
   for (const pending of state.pending) {
     rows.push({ kind: 'pending', key: `mine-${pending.clientId}`, pending, startsGroup: !mineBefore })
@@ -48,6 +59,20 @@ export function toRows(state: RoomState, me: Member | undefined, notices: readon
 
 export function isAtBeginning(state: RoomState): boolean {
   return state.joined && !hasOlder(state)
+}
+
+/** Where the message with this number is drawn. -1: nowhere. */
+export function rowOf(rows: readonly Row[], seq: number): number {
+  return rows.findIndex((row) => row.kind === 'message' && row.message.seq === seq)
+}
+
+/** What I said keeps its place when it is confirmed. */
+function keyOf(message: Message, mine: boolean): string {
+  return mine && message.clientId ? `mine-${message.clientId}` : `${message.epoch}-${message.seq}`
+}
+
+function dayOf(message: Message): string {
+  return new Date(message.sentAt).toDateString()
 }
 
 function sameGroup(before: Message, message: Message): boolean {

@@ -16,6 +16,7 @@ beforeEach(() => {
   page = new Page()
   chat = new Chat(page, () => {})
   chat.openRoom('lobby')
+  chat.sit('end')
   chat.connection.dialNow()
 })
 
@@ -52,6 +53,8 @@ describe('my rooms', () => {
     const r3 = () => chat.rooms.find(({ room }) => room === 'r3')
     expect(r3()).toEqual({ room: 'r3', unread: 3, mentions: 1 })
     chat.openRoom('r3')
+    expect(r3()?.unread).toBe(3)
+    chat.sit('end')
     expect(r3()).toEqual({ room: 'r3', unread: 0, mentions: 0 })
     expect(chat.state.line).toBe(9)
     await vi.advanceTimersByTimeAsync(1000)

@@ -19,7 +19,7 @@ const joined = (seqs: number[], more: Partial<Joined> = {}): Joined => ({
 const page = (before: number, seqs: number[], limit = seqs.length): Action => ({
   type: 'page', run: 1, epoch: 'e', before, limit, messages: seqs.map((seq) => said(seq)),
 })
-const after = (...actions: Action[]): RoomState => actions.reduce(reduce, emptyRoom('lobby'))
+const after = (...actions: Action[]): RoomState => actions.reduce(reduce, { ...emptyRoom('lobby'), seat: 'end' })
 const seqs = (state: RoomState) => state.messages.map((message) => message.seq)
 
 describe('what operators do', () => {

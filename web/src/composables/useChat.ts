@@ -82,8 +82,9 @@ export function useChat() {
     tellTyping: () => chat.tellTyping(),
     loadOlder: paging.older,
     loadNewer: paging.newer,
-    loadNewest: paging.newest,
-    loadAround: paging.around,
+    /** What these bring is drawn when they are done. */
+    loadNewest: () => paging.newest().then(draw),
+    loadAround: (message: MessageRef) => paging.around(message).finally(draw),
     dialNow: connection.dialNow,
     rejoin: chat.rejoin,
   }

@@ -49,6 +49,11 @@ export const en = {
   joinAgain: 'Join again',
   newMessages: 'New messages',
   jumpToLatest: n({ other: 'Jump to latest (#)' }),
+  newHere: 'New',
+  toLatest: 'Jump to latest',
+  messageGone: 'This message is not kept any more.',
+  typing: (names: readonly string[], others: number) =>
+    others ? 'Several people are typing…' : `${listed('en', names, 0, String)} ${names.length === 1 ? 'is' : 'are'} typing…`,
   removedMessage: 'This message was removed.',
   sending: 'Sending…',
   notSent: 'Not sent:',
