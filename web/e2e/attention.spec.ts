@@ -62,6 +62,15 @@ test('S1: five who join are one line, which tells all when it is asked, or nothi
   await leave(ada)
 })
 
+/** Goes there by the keyboard. */
+async function openRoom(page: Page, room: string) {
+  await page.keyboard.press('Control+k')
+  await page.getByRole('combobox').fill(room)
+  await page.keyboard.press('Enter')
+  await expect(page.getByRole('heading', { level: 1 })).toHaveText(room)
+  await expect(page.locator('.tag--you')).toHaveCount(1)
+}
+
 /** Notes down notifications instead of showing them; the permission is given when it is asked for. */
 const noteNotifications = (page: Page, permission: 'granted' | 'denied') =>
   page.addInitScript((answer) => {
@@ -118,13 +127,19 @@ test('S7: a mention is told on the desktop once, however many tabs are hidden, a
   await say(bob, 'last')
   for (const each of [ada, tab]) await expect(texts(each)).toHaveCount(4)
   const noted = () => ada.evaluate(() => JSON.parse(localStorage.getItem('test.noted') ?? '[]') as { title: string; body: string; tag: string }[])
-  await expect.poll(async () => (await noted()).length).toBe(1)
+  // Both tabs have had their turn.
+  for (const each of [ada, tab]) await each.evaluate(() => navigator.locks.request('parlor.told', () => {}))
+  expect(await noted()).toHaveLength(1)
   const [told] = await noted()
   expect(told).toMatchObject({ title: `${await nameOf(bob)} mentioned you in s7`, body: 'hey you' })
   expect(told!.tag).not.toBe('')
-  // Both tabs have had their turn.
-  await ada.evaluate(() => navigator.locks.request('parlor.told', () => {}))
-  expect(await noted()).toHaveLength(1)
+  // In a room that is not open, too.
+  await tab.close()
+  await turn(ada, 'visible')
+  await openRoom(ada, 's7-other')
+  await turn(ada, 'hidden')
+  await say(bob, 'hey you')
+  await expect.poll(async () => (await noted()).length).toBe(2)
 })
 
 test('S7: who is not allowed to notify says so, and stays off', async ({ browser }) => {
@@ -140,10 +155,7 @@ test('S7: who is not allowed to notify says so, and stays off', async ({ browser
 test('S8: what I have begun to write waits for me, in its own room, over a reload', async ({ browser }) => {
   const ada = await person(browser, 0, 's8')
   await box(ada).fill('a thought')
-  await ada.keyboard.press('Control+k')
-  await ada.keyboard.type('s8-other')
-  await ada.keyboard.press('Enter')
-  await expect(ada.getByRole('heading', { level: 1 })).toHaveText('s8-other')
+  await openRoom(ada, 's8-other')
   await expect(box(ada)).toHaveValue('')
   await box(ada).fill('another')
   await ada.goBack()

@@ -6,12 +6,13 @@
  */
 import { Paging } from './paging.ts'
 import { Connection, type Env, type Status, type Voice } from './protocol/connection.ts'
-import type { Ask, Body, Member, RoomSummary, Welcome } from './protocol/frames.ts'
+import type { Ask, Body, Member, Message, RoomSummary, Welcome } from './protocol/frames.ts'
 import { listed } from './roomList.ts'
 import type { RoomEntry } from './rooms.ts'
 import { RETRY_MS, Sending } from './sending.ts'
 import { emptyRoom, position, reduce, type Action, type RoomState } from './timeline.ts'
 import { Typing } from './typing.ts'
+import { mentionsSince } from './unread.ts'
 
 /** In how many rooms I am at once. Each costs a join whenever the connection comes back. */
 const MOST_ROOMS = 20
@@ -33,6 +34,7 @@ export class Chat {
   readonly typing: Typing
   private readonly env: Env
   private readonly changed: () => void
+  private readonly mentioned: (room: string, message: Message) => void
   /** Those where I am or want to be, the one that was opened last at the end. */
   private readonly states = new Map<string, RoomState>()
   private summaries: RoomSummary[] = []
@@ -40,10 +42,11 @@ export class Chat {
   private readingRoster = false
   private marking = false
 
-  /** `changed` is called whenever something may look different. */
-  constructor(env: Env, changed: () => void) {
+  /** `changed` is called whenever something may look different, `mentioned` with what is said to me from now on. */
+  constructor(env: Env, changed: () => void, mentioned: (room: string, message: Message) => void = () => {}) {
     this.env = env
     this.changed = changed
+    this.mentioned = mentioned
     this.connection = new Connection(env, {
       status: (status) => this.heardStatus(status),
       welcome: (welcome, session) => this.welcome(welcome, session),
@@ -115,6 +118,7 @@ export class Chat {
     if (state === before) return
     this.states.set(room, state)
     this.changed()
+    for (const message of mentionsSince(before, state)) this.mentioned(room, message)
     if (state.hole) void this.joinNow(room)
     if (room !== this.open) return
     if (action.type === 'presence') void this.checkRoster()

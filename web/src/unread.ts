@@ -26,3 +26,13 @@ export function unreadOf(state: RoomState): Unread {
 export function isNews(message: Message, me: string): boolean {
   return message.member.id !== me && !message.deleted
 }
+
+/** What was said to me in a room that I was in before, from then on. */
+export function mentionsSince(before: RoomState, now: RoomState): Message[] {
+  const mentions: Message[] = []
+  for (let at = now.messages.length - 1; before.joined && at >= 0 && now.messages[at]!.seq > before.head; at--) {
+    const message = now.messages[at]!
+    if (isNews(message, now.me) && message.mentions.includes(now.me)) mentions.unshift(message)
+  }
+  return mentions
+}

@@ -7,8 +7,9 @@ import type { Failure, Message, MessageRef } from '../protocol/frames.ts'
 import type { Extras } from '../timeline.ts'
 import { browserEnv, oncePerFrame, onWake } from './browserEnv.ts'
 
-export function useChat() {
-  const chat = new Chat(browserEnv(), oncePerFrame(draw))
+/** `mentioned` is called with what is said to me in any of my rooms, open or not. */
+export function useChat(mentioned: (room: string, message: Message) => void) {
+  const chat = new Chat(browserEnv(), oncePerFrame(draw), mentioned)
   const { connection, paging, sending } = chat
   const state = shallowRef(chat.state)
   const rooms = shallowRef(chat.rooms)
