@@ -7,6 +7,7 @@
 import { Paging } from './paging.ts'
 import { Connection, type Env, type Status, type Voice } from './protocol/connection.ts'
 import type { Ask, Body, Member, Message, RoomSummary, Welcome } from './protocol/frames.ts'
+import { SIGNED_OUT } from './reasons.ts'
 import { listed } from './roomList.ts'
 import type { RoomEntry } from './rooms.ts'
 import { RETRY_MS, Sending } from './sending.ts'
@@ -152,7 +153,7 @@ export class Chat {
   }
 
   private event(body: Body) {
-    if (body.type === 'left') return this.act(body.room, { type: 'removed', room: body.room, reason: 'Your sign-in does not open this room any more.' })
+    if (body.type === 'left') return this.act(body.room, { type: 'removed', room: body.room, reason: SIGNED_OUT })
     if (body.type === 'heartbeat') for (const room of this.states.keys()) this.act(room, body)
     if (!('room' in body)) return
     this.act(body.room, body)

@@ -5,6 +5,7 @@
  * Everything outside is injected (`Env`), so that tests run without a browser or a clock. What is said and heard in a
  * room is `composables/useChat.ts` and `timeline.ts`; a frame's shape is `frames.ts`.
  */
+import { NO_ANSWER } from '../reasons.ts'
 import { decode, encode, type Ask, type Body, type Failure, type Welcome } from './frames.ts'
 
 export type Status =
@@ -74,7 +75,7 @@ const SILENT_BEATS = 2.5
 const UNANSWERED: Failure = {
   type: 'error',
   code: 'UNAVAILABLE',
-  message: 'No answer came.',
+  message: NO_ANSWER,
   retryable: true,
   retryAfterMs: 0,
 }

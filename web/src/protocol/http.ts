@@ -4,6 +4,7 @@
  *
  * One room for each socket: its stream is the session.
  */
+import { UNREACHABLE } from '../reasons.ts'
 import type { Socket } from './connection.ts'
 
 type Frame = Record<string, any>
@@ -65,7 +66,7 @@ export class HttpSocket implements Socket {
       if (this.ending.signal.aborted) return undefined
       // Nothing like our door is there, or nothing at all: another way may do better.
       if (frame.hello) this.onclose?.({ code: BROKEN, reason: '' })
-      return { error: { code: 'UNAVAILABLE', message: 'The chat cannot be reached right now.', retryable: true } }
+      return { error: { code: 'UNAVAILABLE', message: UNREACHABLE, retryable: true } }
     }
   }
 

@@ -2,6 +2,7 @@
  * Every word of the page, in English. This catalogue is the type of all others: a word that one of them lacks is an
  * error of the build. A word with something in it is a function of that.
  */
+import { NO_ANSWER, SIGNED_OUT, UNREACHABLE } from '../reasons.ts'
 import { counted, listed } from './grammar.ts'
 
 const n = counted('en')
@@ -35,6 +36,9 @@ export const en = {
   inSeconds: n({ one: 'in # second', other: 'in # seconds' }),
   offline: 'You are offline.',
   disconnected: 'Disconnected:',
+  noAnswer: NO_ANSWER,
+  unreachable: UNREACHABLE,
+  signedOut: SIGNED_OUT,
   retryNow: 'Retry now',
   rejoin: 'Rejoin',
   newVersion: 'There is a new version of this page.',
