@@ -17,7 +17,7 @@ use crate::{origin::Origins, tls::TlsSettings};
 
 /// The gateway: terminates browsers' WebSockets, serves the web client, and speaks to one room service.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "gateway", version)]
+#[command(name = "gateway", version = runtime::build::version())]
 pub struct Settings {
     /// Address and port for browsers. Loopback by default: going public is a decision.
     #[arg(long, env = "PARLOR_GATEWAY_LISTEN", default_value = "127.0.0.1:3000")]

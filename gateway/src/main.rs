@@ -3,13 +3,18 @@
 use std::{pin::pin, process::ExitCode, time::Duration};
 
 use gateway::{Gateway, Upstream, config::Settings};
-use runtime::{Fatal, Health, Tasks, admin, asked_to_stop, bind, settings, telemetry, traces::Traces};
+use runtime::{
+    Fatal, Health, Tasks, admin, asked_to_stop, bind, healthcheck, settings, telemetry, traces::Traces,
+};
 
 /// How long what does not belong to the gateway may take to end.
 const GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let settings: Settings = settings::parse();
+    if healthcheck::is_asked_for() {
+        return healthcheck::ask(settings.admin_listen);
+    }
     runtime::run("gateway", serve(settings))
 }
 

@@ -10,7 +10,9 @@ use std::{io, process::ExitCode, time::Duration};
 use futures_util::StreamExt as _;
 use gateway::{Gateway, Upstream};
 use room_service::{Service, http::OperatorsDoor, open_store, serve, serve_in_process};
-use runtime::{Fatal, Health, Tasks, admin, asked_to_stop, bind, settings, telemetry, traces::Traces};
+use runtime::{
+    Fatal, Health, Tasks, admin, asked_to_stop, bind, healthcheck, settings, telemetry, traces::Traces,
+};
 use tokio::{io::DuplexStream, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -28,14 +30,18 @@ fn main() -> ExitCode {
     if token::is_asked_for() {
         return token::main();
     }
-    let (gateway, room_service): (_, room_service::config::Settings) = settings::parse_both(
-        "parlor",
-        env!("CARGO_PKG_VERSION"),
-        "The whole Parlor chat in one process: a gateway for browsers and a room service for bots.\n\n\
+    let (gateway, room_service): (gateway::config::Settings, room_service::config::Settings) =
+        settings::parse_both(
+            "parlor",
+            "The whole Parlor chat in one process: a gateway for browsers and a room service for bots.\n\n\
          `parlor verify URL` checks a chat that runs instead: see `parlor verify --help`.\n\
+         `parlor healthcheck` says by its exit code whether the one with these settings is ready.\n\
          `parlor token` prints a token to sign in with, for development: see `parlor token --help`.",
-        ("gateway", "room-service"),
-    );
+            ("gateway", "room-service"),
+        );
+    if healthcheck::is_asked_for() {
+        return healthcheck::ask(gateway.admin_listen);
+    }
     runtime::run("parlor", run(gateway, room_service))
 }
 

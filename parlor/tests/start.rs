@@ -113,3 +113,28 @@ async fn the_first_signal_drains_and_the_second_ends_it_at_once() {
     parlor.terminate().await;
     assert_eq!(parlor.exit_code().await, Some(130));
 }
+
+#[tokio::test]
+async fn healthcheck_says_by_its_exit_code_whether_a_message_would_be_heard() {
+    let addresses: Vec<String> = (0..4).map(|_| format!("127.0.0.1:{}", free_port())).collect();
+    let [door, admin, bots, bots_admin] = addresses.as_slice() else { unreachable!("there are four") };
+    let flags = [
+        ["--gateway-listen", door],
+        ["--gateway-admin-listen", admin],
+        ["--room-service-listen", bots],
+        ["--room-service-admin-listen", bots_admin],
+    ];
+    let healthcheck = || parlor(&[&["healthcheck"], flags.as_flattened()].concat());
+    let nobody = healthcheck();
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(lines(&nobody)[0].starts_with(&format!("nobody answers at {admin}")), "{:?}", lines(&nobody));
+
+    let _parlor = Program::start(env!("CARGO_BIN_EXE_parlor"), flags.as_flattened());
+    testkit::eventually("it is ready", async || healthcheck().status.success().then_some(())).await;
+}
+
+#[test]
+fn version_says_what_was_built() {
+    let version = String::from_utf8(parlor(&["--version"]).stdout).unwrap();
+    assert!(version.starts_with(concat!("parlor ", env!("CARGO_PKG_VERSION"), " (")), "{version}");
+}

@@ -21,7 +21,7 @@ use crate::{
 
 /// Parlor's room service: decides who may join, what may be said and what everyone hears, and owns Redis.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "room-service", version)]
+#[command(name = "room-service", version = runtime::build::version())]
 pub struct Settings {
     /// Where gateways and bots connect (gRPC): an address and a port. Loopback, since the stream of the gateways is
     /// not for strangers.

@@ -37,7 +37,10 @@ pub(crate) use self::rules::Unseated;
 use crate::{
     ids::{EdgeId, RoomId, SessionName},
     roster::{MAX_MEMBERS, Roster},
-    store::{Arrival, Published, ReadOn, Resume, RosterChange, Rules, Seat, Standing, Store, StoreError, Traceparent},
+    store::{
+        Arrival, Published, ReadOn, Resume, RosterChange, Rules, Seat, Standing, Store, StoreError,
+        Traceparent,
+    },
 };
 
 /// How many messages the tail holds: what most joins and returns need, without asking the store.

@@ -13,7 +13,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use metrics_process::Collector;
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
-use crate::{Health, Tasks};
+use crate::{Health, Tasks, build};
 
 /// How many may ask at once: a few scrapers and probes. More wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 64;
@@ -44,6 +44,8 @@ pub async fn serve_with(
 ) {
     metrics::describe_gauge!("parlor_ready", "1 while /readyz answers 200, else 0.");
     Collector::default().describe();
+    metrics::describe_gauge!("parlor_build_info", "Always 1; its labels say what was built.");
+    metrics::gauge!("parlor_build_info", "version" => build::VERSION, "revision" => build::REVISION).set(1.0);
     let mut connections = JoinSet::new();
     let mut upkeep = tokio::time::interval(UPKEEP);
     loop {
@@ -139,7 +141,9 @@ mod tests {
         health.unready("redis", "it is away");
         assert!(scrape(address).await.contains("\nparlor_ready 0\n"));
         health.ready("redis");
-        assert!(scrape(address).await.contains("\nparlor_ready 1\n"));
+        let scraped = scrape(address).await;
+        assert!(scraped.contains("\nparlor_ready 1\n"), "{scraped}");
+        assert!(scraped.contains(&format!("version=\"{}\"", build::VERSION)), "{scraped}");
     }
 
     async fn scrape(address: std::net::SocketAddr) -> String {

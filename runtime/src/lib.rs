@@ -4,8 +4,10 @@
 //! Nothing here knows what a room is.
 
 pub mod admin;
+pub mod build;
 pub mod door;
 mod health;
+pub mod healthcheck;
 pub mod settings;
 mod tasks;
 pub mod telemetry;

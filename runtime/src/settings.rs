@@ -3,7 +3,6 @@
 //! What the settings are is each program's own `config.rs`.
 
 use std::{
-    env,
     ffi::{OsStr, OsString},
     process,
     str::FromStr,
@@ -15,6 +14,8 @@ use clap::{
     builder::OsStringValueParser,
     error::{ContextKind, ContextValue, ErrorKind},
 };
+
+use crate::{build, healthcheck};
 
 /// `EX_USAGE` of sysexits(3): the program was asked in words that it does not understand.
 const EXIT_USAGE: i32 = 64;
@@ -30,7 +31,7 @@ pub trait Together {
 /// This process's settings. Prints and exits for `--help` and `--version`; one line for each bad setting and
 /// exit code 64 otherwise.
 pub fn parse<Settings: Parser + Together>() -> Settings {
-    parse_from(env::args_os()).unwrap_or_else(|refusal| refusal.exit())
+    parse_words(healthcheck::words_besides())
 }
 
 /// The same from `words`, of which the first is the name of what they are for.
@@ -42,15 +43,14 @@ pub fn parse_words<Settings: Parser + Together>(words: impl IntoIterator<Item = 
 /// second the second (`--gateway-listen`, `--room-service-listen`). Environment variables are the same as alone.
 pub fn parse_both<First: Parser + Together, Second: Parser + Together>(
     name: &'static str,
-    version: &'static str,
     about: &'static str,
     (first_prefix, second_prefix): (&'static str, &'static str),
 ) -> (First, Second) {
-    let command = Command::new(name).version(version).about(about);
+    let command = Command::new(name).version(build::version()).about(about);
     let command = adopt(command, &First::command(), first_prefix, &[]);
     // One process writes one log, and the first says how.
     let command = adopt(command, &Second::command(), second_prefix, &["log", "log-format"]);
-    let matches = match collect(&command, &env::args_os().collect::<Vec<_>>()) {
+    let matches = match collect(&command, &healthcheck::words_besides().collect::<Vec<_>>()) {
         Ok(matches) => matches,
         Err(refusal) => refusal.exit(),
     };
