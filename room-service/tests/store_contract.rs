@@ -720,6 +720,23 @@ async fn a_probe_fails_where_a_message_would_and_says_why() {
 }
 
 #[tokio::test]
+async fn redis_forgets_a_hundredth_of_a_long_history_at_a_time() {
+    let redis = RedisServer::start().await;
+    let (store, _feed, tasks) = connect(redis.url(), 300).await;
+    for n in 1..=306 {
+        store.append(&draft(&format!("c{n}"), "hi")).await.unwrap();
+        let kept = redis.ask(&["ZCARD", "chat:{lobby}:messages"]).await;
+        let kept: u32 = kept.trim_start_matches(':').trim().parse().unwrap();
+        assert!((n.min(300)..300 + 3).contains(&kept), "{kept} of {n}");
+    }
+    assert!(
+        redis.ask(&["ZCOUNT", "chat:{lobby}:messages", "-inf", "6"]).await.contains(":0"),
+        "the oldest went"
+    );
+    assert!(tasks.finish(PATIENCE).await);
+}
+
+#[tokio::test]
 async fn redis_keeps_no_room_that_was_only_read_and_no_place_of_an_edge_that_left() {
     let world = World::in_redis().await;
     let redis = world.redis.as_ref().unwrap();
