@@ -7,7 +7,7 @@
 //! continue the room's position is dropped, and the room is asked for again from there.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -82,7 +82,9 @@ struct Room {
     position: Arc<Position>,
     /// Up to where all of its sessions were told of the roster.
     roster: Option<RosterPlace>,
-    sessions: HashMap<Number, Seat>,
+    /// In the order in which they came: their outboxes and sockets lie in memory in that order too, mostly, which makes
+    /// the way to all of them shorter.
+    sessions: BTreeMap<Number, Seat>,
     /// What the last beacon said, if it was beyond the position then.
     head: Option<Head>,
     /// The room was asked for again, and nothing has come since.
@@ -404,7 +406,7 @@ impl Inner {
             position: position.clone(),
             // Of later ones it says nothing: the others were not told what they are.
             roster,
-            sessions: HashMap::new(),
+            sessions: BTreeMap::new(),
             head: None,
             asked: false,
             lacking: false,

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use socket2::SockRef;
 use tokio::net::tcp::OwnedWriteHalf;
 use tungstenite::protocol::frame::{
     FrameHeader,
@@ -51,7 +52,10 @@ impl Wire {
 
     /// Writes as many of `bytes` as the kernel takes now: how many. None from a socket that is full, or broken, which
     /// whoever writes next will notice.
+    ///
+    /// The kernel is asked and not tokio, which would look up first what it knows of the socket, far away in memory for
+    /// each of a thousand. Whoever waits for the socket then learns from its own write that it is full.
     pub(crate) fn write(&self, bytes: &[u8]) -> usize {
-        self.tcp.try_write(bytes).unwrap_or_default()
+        SockRef::from((*self.tcp).as_ref()).send(bytes).unwrap_or_default()
     }
 }
