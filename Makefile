@@ -1,7 +1,7 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: bots help run dev check test guard guard-accept http-door deploy-check chaos bench web
+.PHONY: bots help run dev check test guard guard-accept http-door deploy-check deploy-test chaos bench web
 
 help: ## Lists these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1	\2/' | expand -t 16
@@ -74,6 +74,12 @@ deploy-check: ## What deploy/ says, checked without a cluster; its tools go into
 	$(call need,redis-server,redis-server)
 	@echo "== deploy"; deploy/tests/tools target/deploy && cargo build --quiet --locked -p gateway -p room-service --bins
 	@PYTHONDONTWRITEBYTECODE=1 target/deploy/venv/bin/python -m pytest -q -rs -p no:cacheprovider deploy/tests
+
+deploy-test: web ## compose.yaml brought up, broken and rolled while a crowd talks; needs Docker, or root to start it. LONG=1: also 9,000 idle clients
+	$(call need,redis-server,redis-server)
+	$(call need,haproxy,haproxy)
+	$(call need,nginx,nginx-light)
+	@echo "== deploy, for real"; deploy/tests/run $(if $(LONG),--long) $(if $(ONLY),--only "$(ONLY)")
 
 target/schemathesis/ready: e2e/schemathesis/requirements.txt
 	$(need-venv)

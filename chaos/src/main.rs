@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod checker;
+mod crowd;
 mod fault;
 mod fleet;
 mod member;
@@ -21,7 +22,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use rand::RngExt as _;
 
 use crate::{
@@ -31,8 +32,11 @@ use crate::{
 
 /// Breaks a Parlor of real processes on purpose, and counts what its members saw. Exits with 1 if a promise broke.
 #[derive(Debug, Parser)]
-#[command(name = "chaos", version)]
+#[command(name = "chaos", version, args_conflicts_with_subcommands = true)]
 struct Settings {
+    #[command(subcommand)]
+    instead: Option<Instead>,
+
     /// Where chance begins. Drawn and printed if it is not given; the same seed strikes at the same moments.
     #[arg(long)]
     seed: Option<u64>,
@@ -50,9 +54,15 @@ struct Settings {
     folder: PathBuf,
 }
 
+/// What it can do instead.
+#[derive(Debug, Subcommand)]
+enum Instead {
+    Crowd(crowd::Settings),
+}
+
 fn main() -> ExitCode {
     let settings = Settings::parse();
-    let outcome = if settings.short { Ok(()) } else { namespace::enter() };
+    let outcome = if settings.short || settings.instead.is_some() { Ok(()) } else { namespace::enter() };
     match outcome.and_then(|()| run(&settings)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -65,6 +75,9 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(settings: &Settings) -> io::Result<bool> {
+    if let Some(Instead::Crowd(settings)) = &settings.instead {
+        return crowd::play(settings).await;
+    }
     let seed = settings.seed.unwrap_or_else(|| rand::rng().random_range(0..1_000_000));
     let folder = settings.folder.join(seed.to_string());
     println!("seed {seed}; logs in {}", folder.display());

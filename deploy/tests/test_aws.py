@@ -63,6 +63,9 @@ def test_containers_are_set_up(tier):
     assert container["ReadonlyRootFilesystem"] is True and container["User"] == "65532"
     # Fargate allows at most two minutes, and the program gives the tasks that are left ten seconds.
     assert seconds(env[f"{prefix}_DRAIN"]) + 10 <= container["StopTimeout"] <= 120
+    # Gateways are asked by the load balancer.
+    asked = container.get("HealthCheck", {}).get("Command")
+    assert asked == (["CMD", "/usr/bin/room-service", "healthcheck"] if tier == "room-service" else None)
     # A connection is a file, and some are open anyway.
     (files,) = container["Ulimits"]
     assert files["SoftLimit"] > int(default("PARLOR_GATEWAY_MAX_CONNECTIONS")) + 1000

@@ -56,6 +56,10 @@ def test_every_value_in_ci_arrives():
     assert room_service["PARLOR_ROOM_SERVICE_TOKEN_SECRET"]["secretKeyRef"]["name"] == "parlor-token"
     assert room_service["PARLOR_ROOM_SERVICE_ADMIN_TOKEN"]["secretKeyRef"] == {"name": "operators", "key": "token"}
     assert k8s.container(tiers["gateway"])["image"] == "registry.example/team/parlor/gateway:0.1.0-rc.1"
+    for deployment in tiers.values():
+        (keys,) = deployment["spec"]["template"]["spec"]["volumes"]
+        assert keys["secret"]["secretName"] == "parlor-keys"
+        assert [each["name"] for each in k8s.container(deployment)["volumeMounts"]] == [keys["name"]]
     egress = k8s.of_kind(objects, "NetworkPolicy")["parlor-room-service"]["spec"]["egress"]
     assert egress == [{"to": [{"ipBlock": {"cidr": "10.1.0.0/24"}}], "ports": [{"port": 6380}, {"port": 26380}]}]
 

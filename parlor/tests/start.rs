@@ -88,16 +88,10 @@ fn help_names_every_setting_with_its_variable() {
 
 #[tokio::test]
 async fn the_first_signal_drains_and_the_second_ends_it_at_once() {
-    let addresses: Vec<String> = (0..4).map(|_| format!("127.0.0.1:{}", free_port())).collect();
-    let [door, admin, bots, bots_admin] = addresses.as_slice() else { unreachable!("there are four") };
-    let flags = [
-        ["--gateway-listen", door],
-        ["--gateway-admin-listen", admin],
-        ["--room-service-listen", bots],
-        ["--room-service-admin-listen", bots_admin],
-        ["--gateway-drain", "10m"],
-    ];
-    let mut parlor = Program::start(env!("CARGO_BIN_EXE_parlor"), flags.as_flattened());
+    let addresses = addresses();
+    let [door, admin, ..] = &addresses;
+    let flags = [flags(&addresses).as_slice(), &["--gateway-drain", "10m"]].concat();
+    let mut parlor = Program::start(env!("CARGO_BIN_EXE_parlor"), &flags);
     let (mut ada, _) = Browser::guest(door).await;
     ada.join("lobby", None).await;
 
@@ -116,20 +110,15 @@ async fn the_first_signal_drains_and_the_second_ends_it_at_once() {
 
 #[tokio::test]
 async fn healthcheck_says_by_its_exit_code_whether_a_message_would_be_heard() {
-    let addresses: Vec<String> = (0..4).map(|_| format!("127.0.0.1:{}", free_port())).collect();
-    let [door, admin, bots, bots_admin] = addresses.as_slice() else { unreachable!("there are four") };
-    let flags = [
-        ["--gateway-listen", door],
-        ["--gateway-admin-listen", admin],
-        ["--room-service-listen", bots],
-        ["--room-service-admin-listen", bots_admin],
-    ];
-    let healthcheck = || parlor(&[&["healthcheck"], flags.as_flattened()].concat());
+    let addresses = addresses();
+    let flags = flags(&addresses);
+    let healthcheck = || parlor(&[&["healthcheck"], flags.as_slice()].concat());
     let nobody = healthcheck();
     assert_eq!(nobody.status.code(), Some(1));
+    let admin = &addresses[1];
     assert!(lines(&nobody)[0].starts_with(&format!("nobody answers at {admin}")), "{:?}", lines(&nobody));
 
-    let _parlor = Program::start(env!("CARGO_BIN_EXE_parlor"), flags.as_flattened());
+    let _parlor = Program::start(env!("CARGO_BIN_EXE_parlor"), &flags);
     testkit::eventually("it is ready", async || healthcheck().status.success().then_some(())).await;
 }
 
@@ -137,4 +126,22 @@ async fn healthcheck_says_by_its_exit_code_whether_a_message_would_be_heard() {
 fn version_says_what_was_built() {
     let version = String::from_utf8(parlor(&["--version"]).stdout).unwrap();
     assert!(version.starts_with(concat!("parlor ", env!("CARGO_PKG_VERSION"), " (")), "{version}");
+}
+
+/// Free ones for the gateway's door and admin, and the room service's.
+fn addresses() -> [String; 4] {
+    std::array::from_fn(|_| format!("127.0.0.1:{}", free_port()))
+}
+
+fn flags([door, admin, bots, bots_admin]: &[String; 4]) -> [&str; 8] {
+    [
+        "--gateway-listen",
+        door,
+        "--gateway-admin-listen",
+        admin,
+        "--room-service-listen",
+        bots,
+        "--room-service-admin-listen",
+        bots_admin,
+    ]
 }
