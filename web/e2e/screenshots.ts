@@ -1,6 +1,6 @@
 /** Pictures of the page in its states, for people to look at: `npm run screenshots` writes them to `screenshots/`. */
 import { expect, test, type Page } from '@playwright/test'
-import { box, person, say, texts } from './people.ts'
+import { box, others, person, say, texts, theySay } from './people.ts'
 import { Stack } from './stack.ts'
 
 const PHONE = { width: 390, height: 780 }
@@ -79,9 +79,19 @@ test('what is in the way, and what is not there yet', async ({ browser }) => {
 })
 
 test('dialogs', async ({ browser }) => {
-  const page = await person(stack, browser, 0, 'dialogs', { viewport: DESKTOP })
+  const page = await person(stack, browser, 0, 'library', { viewport: DESKTOP })
+  for (const room of ['kitchen', 'workshop', 'garden']) {
+    await page.keyboard.press('Control+k')
+    await page.getByRole('combobox').fill(room)
+    await page.keyboard.press('Enter')
+    await expect(page.getByRole('heading', { level: 1 })).toHaveText(room)
+    await expect(page.locator('.tag--you')).toHaveCount(1)
+  }
+  await others(page, 'kitchen', [{}])
+  await theySay(page, 'kitchen', 'dinner is ready')
+  await expect(page.locator('.room__unread')).toBeVisible()
   await page.keyboard.press('Control+k')
-  await page.keyboard.type('lib')
+  await page.keyboard.type('k')
   await shot(page, 'find-room')
   await page.keyboard.press('Escape')
   await page.getByRole('button', { name: 'Settings' }).click()
@@ -95,23 +105,7 @@ test('dialogs', async ({ browser }) => {
 
 test('a large room', async ({ browser }) => {
   const page = await person(stack, browser, 0, 'large', { viewport: DESKTOP })
-  const guests = await page.evaluate(async () => {
-    const sockets = Array.from({ length: 199 }, () => new WebSocket(`ws://${location.host}/ws`))
-    await Promise.all(
-      sockets.map(
-        (socket) =>
-          new Promise<void>((done) => {
-            socket.onopen = () => socket.send('{"id":1,"hello":{}}')
-            socket.onmessage = ({ data }) => {
-              if (String(data).includes('"welcome"')) socket.send('{"id":2,"join":{"room":"large"}}')
-              if (String(data).includes('"joined"')) done()
-            }
-          }),
-      ),
-    )
-    return sockets.length
-  })
-  expect(guests).toBe(199)
+  await others(page, 'large', Array.from({ length: 199 }, () => ({})))
   await expect(page.locator('li.member')).toHaveCount(200)
   await say(page, 'Quite a crowd today.')
   await say(page, 'Welcome, everyone!')

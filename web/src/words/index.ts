@@ -35,6 +35,9 @@ export function t<W extends Word>(word: W, ...parts: Parts<W>): string {
   return typeof found === 'string' ? found : found(...parts)
 }
 
+/** A name within a sentence. One of another direction must not turn the sentence around: as `bdi` does, within a text. */
+export const isolated = (name: string) => `\u2068${name}\u2069`
+
 /** The best of ours for what a reader prefers: `de-AT` is `de`. English if nothing fits. */
 export function bestLanguage(preferred: readonly string[]): string {
   for (const tag of preferred) {
