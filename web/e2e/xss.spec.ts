@@ -142,6 +142,7 @@ test('a hostile address is no room, and a hostile draft is only text', async ({ 
     await page.getByRole('combobox').fill(payload)
     expect(await traces(page)).toEqual([])
     await page.keyboard.press('Escape')
+    await expect(page.locator('dialog')).toHaveCount(0)
   }
   expect(troubles).toEqual([])
 })
