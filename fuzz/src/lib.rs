@@ -7,7 +7,7 @@
 use std::{fmt::Debug, time::Duration};
 
 use bytes::Bytes;
-use gateway::frame::Encoding;
+use gateway::{files::content, frame::Encoding};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use proto::chat::v1::{Member, Message};
 use room_service::{identity::Tokens, ids::RoomId, store::Published};
@@ -18,12 +18,13 @@ use serde_json::Value;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("client_json", client_json),
     ("client_protobuf", client_protobuf),
     ("stored_record", stored_record),
     ("token", token),
     ("room_name", room_name),
+    ("file", file),
 ];
 
 /// A text frame of a browser.
@@ -108,4 +109,20 @@ pub fn room_name(bytes: &[u8]) {
         room.is_none_or(|room| room.as_str() == name && room.to_string() == name),
         "{name:?} became another"
     );
+}
+
+/// A file to be attached: what was looked into and kept is kept as it is when it is looked into again, so nothing that
+/// is to be removed is left in it.
+pub fn file(bytes: &[u8]) {
+    let Ok(kept) = content::look(Bytes::copy_from_slice(bytes)) else { return };
+    if content::is_shown(kept.kind) {
+        assert!(kept.width > 0 && kept.height > 0, "a picture without a size");
+        assert_eq!(content::look(kept.bytes.clone()), Ok(kept), "cleaned again it is another picture");
+    } else {
+        assert_eq!(
+            (kept.width, kept.height, &kept.bytes[..]),
+            (0, 0, bytes),
+            "a file that is no picture was changed"
+        );
+    }
 }

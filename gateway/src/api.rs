@@ -3,6 +3,7 @@
 //! Each request is one call of the room service, by the rules of frames; those that change a message are `changes.rs`.
 //! Who hears a room has a session, which is `events.rs`. What there is is told by `/openapi.json`, made from this file and the vocabulary.
 
+mod attachments;
 mod changes;
 mod events;
 mod reading;
@@ -22,8 +23,8 @@ use http::{
     header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
 use proto::chat::v1::{
-    ClientFrame, HelloRequest, HistoryPage, HistoryRequest, MembersPage, MembersRequest, Message, MessageRef,
-    SendRequest, Welcome, client_frame::Body as Ask, server_frame::Body as Answer,
+    ClientFrame, Error, HelloRequest, HistoryPage, HistoryRequest, MembersPage, MembersRequest, Message,
+    MessageRef, SendRequest, Welcome, client_frame::Body as Ask, server_frame::Body as Answer,
 };
 use runtime::traces::Span;
 use serde::Deserialize;
@@ -77,6 +78,8 @@ pub(crate) fn routes(house: &Arc<House>) -> Router<Arc<House>> {
         .routes(routes!(read_members))
         .routes(routes!(reading::list_rooms))
         .routes(routes!(reading::mark_read))
+        .routes(routes!(attachments::upload))
+        .routes(routes!(attachments::download))
         .routes(routes!(events::hear_room))
         .split_for_parts();
     let calls = calls
@@ -136,24 +139,26 @@ async fn count_address(
 async fn ask(house: &House, asker: Asker, body: Ask) -> Result<Answer, Problem> {
     let unavailable = || Problem::unavailable("The chat cannot be reached right now. Try again in a moment.");
     let _place = house.calls.try_acquire().map_err(|_| unavailable())?;
-    let known = !asker.token.is_empty();
     let span = match &body {
         Ask::Send(_) => Span::first("request", &asker.traceparent),
         _ => Span::NOTHING,
     };
     let frame = ClientFrame { id: 1, body: Some(body) };
-    let answer = house.link.call(asker.token, frame, house.settings.reply_timeout, &span).await;
+    let answer = house.link.call(asker.token.clone(), frame, house.settings.reply_timeout, &span).await;
     match answer.map_err(|_| unavailable())?.body {
-        Some(Answer::Error(error)) => {
-            if error.code == "UNAUTHENTICATED" && known {
-                metrics::counter!("parlor_gateway_failed_hellos_total").increment(1);
-                house.admission.failed_call(asker.address);
-            }
-            Err(error.into())
-        }
+        Some(Answer::Error(error)) => Err(refused(house, &asker, error)),
         Some(answer) => Ok(answer),
         None => Err(unavailable()),
     }
+}
+
+/// What the room service refused. A bad token counts against who brought it.
+fn refused(house: &House, asker: &Asker, error: Error) -> Problem {
+    if error.code == "UNAUTHENTICATED" && !asker.token.is_empty() {
+        metrics::counter!("parlor_gateway_failed_hellos_total").increment(1);
+        house.admission.failed_call(asker.address);
+    }
+    error.into()
 }
 
 /// An answer that no room service gives to this question.
@@ -185,8 +190,9 @@ pub(crate) struct UnderName {
 /// A message to be sent.
 #[derive(Deserialize, ToSchema)]
 struct NewMessage {
-    /// What is said: data, never markup. At most as many bytes of UTF-8 as `max_text_bytes` says, and not blank.
-    #[schema(min_length = 1)]
+    /// What is said: data, never markup. At most as many bytes of UTF-8 as `max_text_bytes` says, and not blank; or
+    /// empty, if something is attached.
+    #[serde(default)]
     text: String,
     /// What it answers, if anything: a message of the room, by its `seq` and its `id`.
     #[serde(default, alias = "replyTo")]
@@ -195,6 +201,10 @@ struct NewMessage {
     #[serde(default)]
     #[schema(max_items = 50)]
     mentions: Vec<String>,
+    /// The ids of what the same member uploaded to this room and did not send yet.
+    #[serde(default)]
+    #[schema(max_items = 10)]
+    attachments: Vec<String>,
     /// The sender's own name for it, of printable ASCII. The same again within 10 minutes is the same message. Without
     /// one, and without the header, a request that is repeated is said twice.
     #[serde(alias = "clientId")]
@@ -246,6 +256,9 @@ async fn make_token(
     let hello = HelloRequest { token: asker.token.clone(), ..HelloRequest::default() };
     match ask(&house, asker, Ask::Hello(hello)).await? {
         Answer::Welcome(mut welcome) => {
+            if house.files.is_none() {
+                welcome.max_attachment_bytes = 0;
+            }
             welcome.heartbeat_seconds = house.settings.heartbeat_seconds();
             welcome.web_build = house.web_build.to_string();
             Ok(Json(welcome))
@@ -274,9 +287,9 @@ async fn send_message(
     headers: HeaderMap,
     Body(message): Body<NewMessage>,
 ) -> Result<Json<Message>, Problem> {
-    let NewMessage { text, reply_to, mentions, client_id } = message;
+    let NewMessage { text, attachments, reply_to, mentions, client_id } = message;
     let client_id = name_of(&headers, client_id)?;
-    let send = SendRequest { reply_to, mentions, ..SendRequest::text(room, client_id, text) };
+    let send = SendRequest { attachments, reply_to, mentions, ..SendRequest::text(room, client_id, text) };
     match ask(&house, asker, Ask::Send(send)).await? {
         Answer::Message(message) => Ok(Json(message)),
         other => Err(unheard_of(&other)),

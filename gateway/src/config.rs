@@ -13,7 +13,7 @@ use runtime::{
     traces::{Collector, Ratio},
 };
 
-use crate::{origin::Origins, tls::TlsSettings};
+use crate::{files::FileSettings, origin::Origins, tls::TlsSettings};
 
 /// The gateway: terminates browsers' WebSockets, serves the web client, and speaks to one room service.
 #[derive(Clone, Debug, Parser)]
@@ -62,6 +62,10 @@ pub struct Settings {
     /// longer frame closes the session with 1009 before any of it is kept, a longer body gets 413. At most 200,000, which a room service reads.
     #[arg(long, env = "PARLOR_GATEWAY_MAX_FRAME_BYTES", default_value_t = 65_536, value_parser = frame_bytes)]
     pub max_frame_bytes: usize,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc here would become that of the whole command")]
+    pub files: FileSettings,
 
     /// Bytes that may wait for one session before it counts as a slow reader. Enough for a few seconds of a busy
     /// room. When it is full the queue is dropped, and the session is brought up to date from history when it reads
@@ -286,7 +290,7 @@ pub(crate) fn host(uri: &Uri) -> &str {
     uri.host().unwrap_or_default().trim_matches(['[', ']'])
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("it is at least 1".to_owned()),
         Ok(count) => Ok(count),

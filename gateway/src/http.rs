@@ -88,10 +88,10 @@ pub(crate) fn routes(house: Arc<House>) -> Router {
 /// What the web client's pages may do: load what this host serves, and pictures from where they are allowed, and talk to
 /// this host.
 fn page_policy(pictures: &Origins) -> HeaderValue {
-    let own = ["'self'", "data:"].into_iter();
+    let own = ["'self'", "data:", "blob:"].into_iter();
     let pictures = own.chain(pictures.0.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
     let policy = format!(
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src {pictures}; connect-src 'self'; \
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src {pictures}; media-src 'self' blob:; connect-src 'self'; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
          trusted-types vue"
     );

@@ -21,6 +21,7 @@ mod entrance;
 mod event;
 mod exchange;
 mod fanout;
+pub mod files;
 pub mod frame;
 mod http;
 mod hub;
@@ -45,6 +46,7 @@ use std::{sync::Arc, time::Duration};
 use admission::Admission;
 use config::Settings;
 use fanout::Fanout;
+use files::Files;
 use hub::Hub;
 use link::{Keeper, Link};
 use meters::Meters;
@@ -76,6 +78,8 @@ struct House {
     admission: Arc<Admission>,
     /// Places for calls that await the room service.
     calls: Semaphore,
+    /// Those that are attached to messages, if they can be.
+    files: Option<Files>,
     health: Health,
     tasks: Tasks,
 }
@@ -111,6 +115,7 @@ impl Gateway {
             }
         };
         let upstream = upstream.with_certificates(&settings, &own).map_err(Fatal::new)?;
+        let files = Files::open(&settings.files)?;
         let settings = Arc::new(settings);
         let fanout = Arc::new(Fanout::new(Handle::current().metrics().num_workers()));
         let house = Arc::new(House {
@@ -120,6 +125,7 @@ impl Gateway {
             web_build: web_build::read(&settings.web_root),
             admission: Admission::new(&settings),
             calls: Semaphore::new(settings.max_calls),
+            files,
             health,
             tasks: tasks.clone(),
             settings,

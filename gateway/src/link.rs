@@ -19,9 +19,9 @@ use prost::Message as _;
 use proto::{
     chat::v1::{ClientFrame, ServerFrame},
     edge::v1::{
-        CallRequest, LinkRequest, LinkResponse, Open, Probe, ReplayDone, RoomReplay, SessionFrame,
-        SessionGone, edge_service_client::EdgeServiceClient, link_request::Body as Up,
-        link_response::Body as Down,
+        AttachRequest, CallRequest, LinkRequest, LinkResponse, Open, Probe, ReplayDone, RoomReplay,
+        SessionFrame, SessionGone, attach_response::Answer, edge_service_client::EdgeServiceClient,
+        link_request::Body as Up, link_response::Body as Down,
     },
 };
 use runtime::{Health, traces::Span};
@@ -151,6 +151,21 @@ impl Link {
             Unavailable
         })?;
         answer.into_inner().frame.ok_or(Unavailable)
+    }
+
+    /// Asks about a file, like [`Self::call`].
+    pub(crate) async fn attach(
+        &self,
+        request: AttachRequest,
+        within: Duration,
+    ) -> Result<Answer, Unavailable> {
+        let mut client = self.lock().as_ref().ok_or(Unavailable)?.client.clone();
+        let answer = timeout(within, client.attach(request)).await.map_err(|_| Unavailable)?;
+        let answer = answer.map_err(|status| {
+            tracing::debug!(code = ?status.code(), "a question about a file is not answered");
+            Unavailable
+        })?;
+        answer.into_inner().answer.ok_or(Unavailable)
     }
 
     /// Tells that a session ended; `left` if it said goodbye. Call it after the hub has forgotten the session, or a

@@ -11,8 +11,10 @@ use futures_util::StreamExt as _;
 use gateway::{Gateway, Upstream};
 use room_service::{Service, http::OperatorsDoor, open_store, serve, serve_in_process};
 use runtime::{
-    Fatal, Health, Tasks, admin, asked_to_stop, bind, healthcheck, settings, telemetry, traces::Traces,
+    Fatal, Health, Tasks, admin, asked_to_stop, bind, healthcheck, objects::Place, settings, telemetry,
+    traces::Traces,
 };
+use tempfile::TempDir;
 use tokio::{io::DuplexStream, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -45,12 +47,31 @@ fn main() -> ExitCode {
     runtime::run("parlor", run(gateway, room_service))
 }
 
+/// Both services have their files in one place: the one that is set; or, as everything else is in memory, a folder that
+/// goes with the process.
+fn share_files(
+    gateway: &mut gateway::config::Settings,
+    room_service: &mut room_service::config::Settings,
+) -> Option<TempDir> {
+    let (here, there) = (&mut gateway.files.place, &mut room_service.attachments.place);
+    let mut folder = None;
+    if here.is_none() && there.is_none() && room_service.redis_url.is_none() {
+        let made = tempfile::Builder::new().prefix("parlor-attachments-").tempdir();
+        folder = made.inspect_err(|error| tracing::warn!(%error, "there is no folder for attachments")).ok();
+        *here = folder.as_ref().map(|folder| Place::Folder(folder.path().to_owned()));
+    }
+    *here = here.take().or_else(|| there.clone());
+    *there = there.take().or_else(|| here.clone());
+    folder
+}
+
 async fn run(
-    gateway: gateway::config::Settings,
-    room_service: room_service::config::Settings,
+    mut gateway: gateway::config::Settings,
+    mut room_service: room_service::config::Settings,
 ) -> Result<(), Fatal> {
     let metrics = telemetry::start(&gateway.log, gateway.log_format);
     let traces = Traces::start("parlor", gateway.otlp_endpoint.as_ref(), gateway.trace_ratio)?;
+    let passing_files = share_files(&mut gateway, &mut room_service);
     let asked = asked_to_stop();
     let health = Health::default();
     // The gateway moves its browsers while the room service still serves it.
@@ -102,6 +123,11 @@ async fn run(
             "kept in memory: set PARLOR_ROOM_SERVICE_REDIS_URL to keep it"
         }
     );
+    match (&gateway.files.place, &passing_files) {
+        (Some(place), None) => eprintln!("Attachments are in {place}"),
+        (Some(place), Some(_)) => eprintln!("Attachments are in {place}, and go with it"),
+        (None, _) => eprintln!("Nothing can be attached: set PARLOR_GATEWAY_ATTACHMENTS to have it"),
+    }
     let serving_browsers = Gateway::serve(gateway, upstream, listener, health, front.clone());
 
     let stop = async {

@@ -13,7 +13,7 @@ use crate::{
     ids::{RoomId, is_member_id},
     refusal::Refusal,
     session::{check_client_id, check_may_write, check_text, is_blank},
-    store::{Change, ChangeKind},
+    store::{Change, ChangeKind, Changed},
 };
 
 /// The longest emoji, in bytes: families and flags have over 20.
@@ -65,7 +65,7 @@ impl Service {
         let message = check_named("message", message)?;
         let (name, kind) = match asked.kind {
             ChangeKind::Edit { text, mentions } => {
-                let text = check_text(text, self.settings.max_text_bytes)?;
+                let text = check_text(text, self.settings.max_text_bytes, false)?;
                 ("edit", ChangeKind::Edit { text, mentions: check_mentions(mentions)? })
             }
             ChangeKind::Delete => ("delete", ChangeKind::Delete),
@@ -74,7 +74,10 @@ impl Service {
             }
         };
         let change = Change { room, member: who.member, client_id, message, kind };
-        let done = self.store.change(&change).await?.change;
+        let Changed { change: done, detached } = self.store.change(&change).await?;
+        if let Some(removal) = self.removal.as_ref().filter(|_| !detached.is_empty()) {
+            removal.note(&change.room).await;
+        }
         let repeated = if done.repeated { "true" } else { "false" };
         metrics::counter!("parlor_room_service_changes_total", "kind" => name, "repeated" => repeated)
             .increment(1);

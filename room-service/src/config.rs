@@ -1,6 +1,7 @@
 //! Every knob of a room service: unit, default, reason. The doc comments are the `--help` text. Those of sign-in are in
-//! `config/sign_in.rs`.
+//! `config/sign_in.rs`, those of attachments in `config/attachments.rs`.
 
+mod attachments;
 mod sign_in;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
@@ -12,8 +13,9 @@ use runtime::{
     traces::{Collector, Ratio},
 };
 
-pub(crate) use self::sign_in::KeySource;
+pub use self::attachments::{Attachments, Types};
 pub use self::sign_in::{Algorithms, Audience, Auth, KeyFile, SignIn, Terms};
+pub(crate) use self::{attachments::kib, sign_in::KeySource};
 use crate::{
     store::{Ack, RedisStore},
     tls::TlsSettings,
@@ -98,6 +100,10 @@ pub struct Settings {
     /// Who is let in.
     #[command(flatten)]
     pub sign_in: SignIn,
+
+    /// What may be attached to messages.
+    #[command(flatten)]
+    pub attachments: Attachments,
 
     /// How many messages a session may send in a second, for long. Nobody types that fast; a runaway bot is slowed, and
     /// told when to try again.
@@ -226,6 +232,7 @@ impl Together for Settings {
     fn conflicts(&self) -> Vec<String> {
         let mut conflicts = self.tls.conflicts();
         conflicts.extend(self.sign_in.check().err().into_iter().flatten());
+        conflicts.extend(self.attachments.conflict());
         conflicts
     }
 }

@@ -4,6 +4,7 @@
 //! [`door::admin`] and [`http`]. A room that somebody is
 //! in is one task (`room`); what must not be lost is the [`store`]'s. Nothing here knows WebSockets or JSON frames.
 
+mod attachments;
 mod calls;
 mod changes;
 pub mod config;
@@ -44,6 +45,7 @@ use proto::{
 use runtime::{
     Fatal, Health, Tasks,
     door::{PlainDoor, Threshold, TlsDoor},
+    objects::Objects,
     tls::Renewed,
 };
 use tokio::{
@@ -59,6 +61,7 @@ use tonic::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use self::{
+    attachments::Removal,
     config::Settings,
     delivery::Delivery,
     door::{
@@ -110,6 +113,8 @@ pub struct Service {
     limits: MemberLimits,
     session_limits: SessionLimits,
     kept_out: Arc<KeptOut>,
+    /// Of files that are attached, if they can be.
+    removal: Option<Arc<Removal>>,
     listeners: AtomicU64,
     /// The streams at the doors. They move before the rest ends.
     doors: Tasks,
@@ -139,7 +144,7 @@ pub fn open_store(
 
 impl Service {
     /// Starts on `store`. Waits until the store gives the secret that signs tokens; nothing if asked to stop meanwhile, or
-    /// if the settings of sign-in do not go together.
+    /// if the settings of sign-in do not go together, or there is no place for attachments where they say.
     ///
     /// To end it, stop `doors`, wait for [`serve`], and then stop `tasks`, which the doors need to the last.
     pub async fn start(
@@ -159,6 +164,15 @@ impl Service {
         let identities = Identities::new(&settings, &secret, tasks)
             .inspect_err(|faults| faults.iter().for_each(|fault| tracing::error!("{fault}")))
             .ok()?;
+        let removal = match &settings.attachments.place {
+            Some(place) => {
+                let objects = Objects::open(place)
+                    .inspect_err(|error| tracing::error!("PARLOR_ROOM_SERVICE_ATTACHMENTS: {error}"))
+                    .ok()?;
+                Some(Removal::start(store.clone(), objects, settings.attachments.sweep, tasks))
+            }
+            None => None,
+        };
         let limits = Limits { page: settings.history_page, max_open: settings.max_open_rooms };
         let rooms = Rooms::start(store.clone(), feed, limits, tasks);
         let delivery = Delivery::start(store.clone(), &rooms, health, tasks);
@@ -171,6 +185,7 @@ impl Service {
             limits: MemberLimits::new(&settings),
             session_limits: SessionLimits::new(&settings),
             kept_out: KeptOut::start(store.clone(), rooms.clone(), tasks),
+            removal,
             listeners: AtomicU64::new(1),
             doors: doors.clone(),
             tasks: tasks.clone(),

@@ -12,7 +12,11 @@ use governor::{
 };
 use proto::chat::v1::client_frame::Body as Said;
 
-use crate::{config::Settings, ids::SessionName, refusal::Refusal};
+use crate::{
+    config::{Settings, kib},
+    ids::SessionName,
+    refusal::Refusal,
+};
 
 /// What each session may ask for.
 pub(crate) struct SessionLimits {
@@ -60,6 +64,8 @@ pub(crate) struct MemberLimits {
     sends: DefaultKeyedRateLimiter<String>,
     calls: DefaultKeyedRateLimiter<String>,
     rooms: DefaultKeyedRateLimiter<String>,
+    /// In KiB.
+    uploads: DefaultKeyedRateLimiter<String>,
 }
 
 impl MemberLimits {
@@ -69,6 +75,10 @@ impl MemberLimits {
             sends: RateLimiter::keyed(quota(settings.member_send_rate, settings.member_send_burst)),
             calls: RateLimiter::keyed(quota(settings.frame_rate, settings.frame_burst)),
             rooms: RateLimiter::keyed(quota(settings.rooms_rate, settings.rooms_burst)),
+            uploads: RateLimiter::keyed(quota(
+                settings.attachments.kib_per_second,
+                settings.attachments.burst_kib,
+            )),
         }
     }
 
@@ -87,10 +97,20 @@ impl MemberLimits {
         self.rooms.check_key(member_id).map_err(|not_until| too_fast("rooms", &not_until))
     }
 
+    /// Counts a file of so many bytes that this member brings.
+    pub(crate) fn allow_upload(&self, member_id: &String, bytes: u32) -> Result<(), Refusal> {
+        let kib = NonZeroU32::new(kib(bytes)).expect("a file counts more than nothing");
+        match self.uploads.check_key_n(member_id, kib) {
+            Ok(allowed) => allowed.map_err(|not_until| too_fast(&not_until)),
+            // The settings let through the largest file, and this is checked to be none.
+            Err(_) => Err(Refusal::Invalid("size: this file is too large.".to_owned())),
+        }
+    }
+
     /// Forgets the members who have not used up anything of what they may do. To be called now and then, or this grows
     /// with every member who ever came.
     pub(crate) fn forget_idle(&self) {
-        forget_idle([&self.sends, &self.calls, &self.rooms]);
+        forget_idle([&self.sends, &self.calls, &self.rooms, &self.uploads]);
     }
 }
 

@@ -122,6 +122,9 @@ impl Service {
             let words = "seq: the room has no message with this number and id, or not any more.";
             return Err(Refusal::NotFound(words.to_owned()));
         };
+        if let Some(removal) = &self.removal {
+            removal.note(&room).await;
+        }
         self.store.note_act(&room).await?;
         done("delete");
         tracing::info!(%room, seq, "an operator deleted a message");

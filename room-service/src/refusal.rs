@@ -28,9 +28,11 @@ pub enum Refusal {
         /// The room.
         room: String,
     },
-    /// A text over the limit.
-    #[error("text: this message has {bytes} bytes, and {max} is the most.")]
+    /// A text or a file over the limit.
+    #[error("{what} has {bytes} bytes, and {max} is the most.")]
     TooLarge {
+        /// The field, and what it is.
+        what: &'static str,
         /// What it has.
         bytes: usize,
         /// What it may have.
@@ -121,6 +123,7 @@ impl From<StoreError> for Refusal {
                 WrongMessage::Anothers => Self::Forbidden(wrong.to_string()),
                 WrongMessage::Full => Self::Invalid(wrong.to_string()),
             },
+            StoreError::NoSuchUpload(none) => Self::NotFound(none.to_string()),
             StoreError::Broken(_) => {
                 let incident = draw("i_");
                 tracing::error!(%error, incident, "the store is broken");

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     Service,
+    attachments::check_attachments,
     changes::{ChangeRequest, check_mentions, check_named},
     identity::Identity,
     ids::{MAX_ROOM_NAME, RoomId, SessionName},
@@ -194,6 +195,7 @@ impl Session {
             heartbeat_seconds: self.door.heartbeat_seconds,
             max_text_bytes: self.service.settings.max_text_bytes,
             expires_at: Some(signed.expires_at),
+            max_attachment_bytes: self.service.settings.attachments.told_max_bytes(),
             ..Welcome::default()
         };
         self.speak_as(Some(who));
@@ -440,10 +442,11 @@ impl Service {
         check_may_write(&room, &who)?;
         self.limits.allow_send(&who.member.id)?;
         let client_id = check_client_id(send.client_id)?;
-        let text = check_text(send.text, self.settings.max_text_bytes)?;
+        let attachments = check_attachments(send.attachments)?;
+        let text = check_text(send.text, self.settings.max_text_bytes, !attachments.is_empty())?;
         let reply_to = send.reply_to.map(|message| check_named("reply_to", message)).transpose()?;
         let mentions = check_mentions(send.mentions)?;
-        let draft = Draft { room, member: who.member, client_id, text, reply_to, mentions };
+        let draft = Draft { room, member: who.member, client_id, text, reply_to, mentions, attachments };
         let appended = Span::here("append").scope(self.store.append(&draft)).await?;
         let repeated = if appended.repeated { "true" } else { "false" };
         metrics::counter!("parlor_room_service_sends_total", "repeated" => repeated).increment(1);
@@ -508,11 +511,12 @@ pub(crate) fn check_client_id(client_id: String) -> Result<String, Refusal> {
     if fits { Ok(client_id) } else { Err(Refusal::Invalid(words())) }
 }
 
-pub(crate) fn check_text(text: String, max: u32) -> Result<String, Refusal> {
+/// Whoever attaches something need not say anything.
+pub(crate) fn check_text(text: String, max: u32, may_be_empty: bool) -> Result<String, Refusal> {
     if text.len() > max as usize {
-        return Err(Refusal::TooLarge { bytes: text.len(), max });
+        return Err(Refusal::TooLarge { what: "text: this message", bytes: text.len(), max });
     }
-    if is_blank(&text) {
+    if is_blank(&text) && !(may_be_empty && text.is_empty()) {
         return Err(Refusal::Invalid("text: it is blank.".to_owned()));
     }
     Ok(text)
@@ -530,11 +534,20 @@ mod tests {
 
     #[test]
     fn a_text_is_not_blank_and_not_too_long() {
-        assert!(check_text("hi".into(), 2).is_ok());
-        assert!(matches!(check_text("hié".into(), 3), Err(Refusal::TooLarge { bytes: 4, max: 3 })));
+        assert!(check_text("hi".into(), 2, false).is_ok());
+        assert!(matches!(
+            check_text("hié".into(), 3, false),
+            Err(Refusal::TooLarge { bytes: 4, max: 3, .. })
+        ));
         for blank in ["", " ", "\n\t", "\u{200b}\u{feff}", "\u{a0}\u{3000}", "\0", "\u{202e}"] {
-            assert!(matches!(check_text(blank.into(), 9), Err(Refusal::Invalid(_))), "{blank:?}");
+            assert!(matches!(check_text(blank.into(), 9, false), Err(Refusal::Invalid(_))), "{blank:?}");
         }
+    }
+
+    #[test]
+    fn who_attaches_something_need_not_say_anything() {
+        assert!(check_text(String::new(), 9, true).is_ok());
+        assert!(check_text(" ".into(), 9, true).is_err(), "but does not say nothing in many words");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! [`MemoryStore`] serves one process, [`RedisStore`] many. Both keep the laws written at each method; the suite
 //! `tests/store_contract.rs` holds both to them. Nothing here decides who may do what.
 
+mod attachments;
 mod changes;
 mod memory;
 pub(crate) mod operators;
@@ -30,6 +31,7 @@ use tokio::sync::mpsc;
 #[cfg(test)]
 pub(crate) use self::scripted::ScriptedStore;
 pub use self::{
+    attachments::{AttachmentStore, DETACHED_BATCH, Found, NoSuchUpload},
     changes::{Change, ChangeKind, Changed, MAX_KINDS, MAX_REACTIONS, WrongMessage},
     memory::MemoryStore,
     operators::{
@@ -69,6 +71,9 @@ pub enum StoreError {
     /// The message that was named is none for this: nothing was done.
     #[error(transparent)]
     WrongMessage(#[from] WrongMessage),
+    /// What was to be attached cannot be: nothing was done.
+    #[error(transparent)]
+    NoSuchUpload(#[from] NoSuchUpload),
 }
 
 /// Why a probe was not published, in words for an operator. Without addresses: `/readyz` tells them to anyone.
@@ -103,6 +108,8 @@ pub struct Draft {
     pub reply_to: Option<MessageRef>,
     /// Who is spoken to, by member id.
     pub mentions: Vec<String>,
+    /// Which of the member's uploads are attached, by id.
+    pub attachments: Vec<String>,
 }
 
 impl Draft {
@@ -114,7 +121,7 @@ impl Draft {
         text: impl Into<String>,
     ) -> Self {
         let (client_id, text) = (client_id.into(), text.into());
-        Self { room, member, client_id, text, reply_to: None, mentions: Vec::new() }
+        Self { room, member, client_id, text, reply_to: None, mentions: Vec::new(), attachments: Vec::new() }
     }
 
     /// The room's next message, but for what only the store knows.
@@ -281,15 +288,17 @@ pub enum Heard {
     Gap,
 }
 
-/// The seam, with what operators change in [`OperatorStore`] and what members have read in [`ReadingStore`]. Every method answers within a few seconds, with [`StoreError::Unavailable`] if it must.
+/// The seam, with what operators change in [`OperatorStore`], what members have read in [`ReadingStore`], and what is
+/// attached in [`AttachmentStore`]. Every method answers within a few seconds, with [`StoreError::Unavailable`] if it must.
 #[async_trait]
-pub trait Store: OperatorStore + ReadingStore {
+pub trait Store: OperatorStore + ReadingStore + AttachmentStore {
     /// Numbers `draft`, keeps it, forgets the oldest beyond the bound and publishes it, as one step.
     ///
     /// Numbers are 1, 2, 3, … without holes. A second call with the same room, member and `client_id` within
     /// [`REPEAT_WINDOW`] stores nothing and returns what the first call did, which makes a retry safe. Were these
     /// separate steps, a listener could hear 8 before 7. Whoever operators keep out of the room gets
-    /// [`StoreError::Forbidden`], and who answers what is not there [`StoreError::WrongMessage`].
+    /// [`StoreError::Forbidden`], who answers what is not there [`StoreError::WrongMessage`], and
+    /// who attaches what is not theirs to attach [`StoreError::NoSuchUpload`].
     async fn append(&self, draft: &Draft) -> Result<Appended, StoreError>;
 
     /// Folds a change into the message that it names, and appends and publishes the change by the laws of

@@ -2,6 +2,7 @@
 //! server, one that Sentinels watch, or a cluster. What becomes of them when Redis fails is in `redis_faults.rs`.
 #![allow(clippy::unwrap_used)]
 
+mod laws_of_attachments;
 mod laws_of_changes;
 mod people;
 mod reading;
@@ -22,6 +23,7 @@ use testkit::{PATIENCE, RedisCluster, RedisSentinels, RedisServer, eventually};
 use tokio::time::timeout;
 
 use crate::{
+    laws_of_attachments::*,
     laws_of_changes::*,
     people::{lobby, member, seat},
     reading::*,
@@ -180,6 +182,9 @@ laws! {
     who_may_not_be_there_sees_nothing_of_a_room_and_reads_nothing
     the_rooms_that_were_joined_last_come_first
     what_members_did_is_forgotten_after_its_time
+    an_upload_is_one_messages_of_who_brought_it
+    what_is_nobodys_is_detached_until_its_file_is_gone
+    a_room_with_attachments_is_looked_through_by_one_at_a_time
 }
 
 async fn a_deletion_leaves_a_tombstone_and_the_numbers_whole(mut world: World) {

@@ -8,6 +8,7 @@ pub mod build;
 pub mod door;
 mod health;
 pub mod healthcheck;
+pub mod objects;
 pub mod settings;
 mod tasks;
 pub mod telemetry;

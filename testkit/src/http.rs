@@ -18,6 +18,8 @@ pub struct Answer {
     pub head: String,
     /// Its body as JSON; null if it is none.
     pub body: Value,
+    /// Its body as it came.
+    pub bytes: Vec<u8>,
 }
 
 impl Answer {
@@ -33,10 +35,12 @@ impl Answer {
 }
 
 /// A connection on which a request was written: `headers` end with `\r\n`, each.
-async fn request(address: &str, line: &str, headers: &str, body: &str) -> BufReader<TcpStream> {
+async fn request(address: &str, line: &str, headers: &str, body: &[u8]) -> BufReader<TcpStream> {
     let mut socket = TcpStream::connect(address).await.unwrap();
-    let head = format!("{line} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n{body}");
+    let head = format!("{line} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n");
     socket.write_all(head.as_bytes()).await.unwrap();
+    // Who refuses a request does not wait for its body.
+    let _ = socket.write_all(body).await;
     BufReader::new(socket)
 }
 
@@ -51,14 +55,14 @@ async fn read_head(socket: &mut BufReader<TcpStream>) -> (u16, String) {
 
 /// Asks `line` (method and path) of `address`, with `headers`, each of which ends with `\r\n`.
 pub async fn ask(address: &str, line: &str, headers: &str) -> Answer {
-    read_answer(request(address, line, headers, "").await).await
+    read_answer(request(address, line, headers, b"").await).await
 }
 
 /// Like [`ask`], with a body of JSON.
 pub async fn say(address: &str, line: &str, headers: &str, body: &str) -> Answer {
     let length = body.len();
     let headers = format!("content-type: application/json\r\ncontent-length: {length}\r\n{headers}");
-    read_answer(request(address, line, &headers, body).await).await
+    read_answer(request(address, line, &headers, body.as_bytes()).await).await
 }
 
 /// Like [`say`], by `POST`.
@@ -66,11 +70,26 @@ pub async fn post(address: &str, path: &str, headers: &str, body: &str) -> Answe
     say(address, &format!("POST {path}"), headers, body).await
 }
 
+/// Like [`ask`], with a body of bytes.
+pub async fn bring(address: &str, line: &str, headers: &str, body: &[u8]) -> Answer {
+    let headers = format!("content-length: {}\r\n{headers}", body.len());
+    read_answer(request(address, line, &headers, body).await).await
+}
+
+/// Begins a request, and hangs up after `body`, which is not all of it; returns when the other side has noticed.
+pub async fn break_off(address: &str, line: &str, headers: &str, body: &[u8]) {
+    let mut socket = request(address, line, headers, body).await;
+    socket.get_mut().shutdown().await.unwrap();
+    let mut rest = Vec::new();
+    // However it ends.
+    let _ = timeout(PATIENCE, socket.read_to_end(&mut rest)).await.expect("the other side ends, too");
+}
+
 async fn read_answer(mut socket: BufReader<TcpStream>) -> Answer {
     let (status, head) = read_head(&mut socket).await;
     let mut body = Vec::new();
     timeout(PATIENCE, socket.read_to_end(&mut body)).await.expect("the whole answer in time").unwrap();
-    Answer { status, head, body: serde_json::from_slice(&body).unwrap_or_default() }
+    Answer { status, head, body: serde_json::from_slice(&body).unwrap_or_default(), bytes: body }
 }
 
 /// A room that is heard as Server-Sent Events.
@@ -88,12 +107,13 @@ impl Events {
     pub async fn open(address: &str, room: &str, token: &str, since: &str) -> Result<Self, Answer> {
         let since = if since.is_empty() { String::new() } else { format!("last-event-id: {since}\r\n") };
         let headers = format!("authorization: Bearer {token}\r\n{since}");
-        let mut socket = request(address, &format!("GET /v1/rooms/{room}/events"), &headers, "").await;
+        let mut socket = request(address, &format!("GET /v1/rooms/{room}/events"), &headers, b"").await;
         let (status, head) = read_head(&mut socket).await;
         if status != 200 {
             let mut body = Vec::new();
             timeout(PATIENCE, socket.read_to_end(&mut body)).await.expect("a whole answer in time").unwrap();
-            return Err(Answer { status, head, body: serde_json::from_slice(&body).unwrap_or_default() });
+            let json = serde_json::from_slice(&body).unwrap_or_default();
+            return Err(Answer { status, head, body: json, bytes: body });
         }
         assert!(head.contains("content-type: text/event-stream"), "{head}");
         Ok(Self { socket, waiting: String::new(), last_id: since_of(&since) })

@@ -19,7 +19,7 @@ crate::stories! {
     nobody_asks_without_a_token_of_ours
 }
 
-async fn token(door: &str) -> Value {
+pub(crate) async fn token(door: &str) -> Value {
     eventually("the gateway takes calls", async || {
         Some(http::ask(door, "POST /v1/tokens", "").await).filter(|answer| answer.status == 200)
     })
@@ -27,7 +27,7 @@ async fn token(door: &str) -> Value {
     .body
 }
 
-fn bearer(welcome: &Value) -> String {
+pub(crate) fn bearer(welcome: &Value) -> String {
     format!("authorization: Bearer {}\r\n", welcome["token"].as_str().unwrap())
 }
 

@@ -1,6 +1,7 @@
 //! Stories about Parlor, each told in two worlds; those about frames by every door.
 #![allow(clippy::unwrap_used)]
 
+mod attachments;
 mod bots;
 mod changes;
 mod errors;

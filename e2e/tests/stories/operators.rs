@@ -438,7 +438,7 @@ fn show<Body>(mut request: Request<Body>, token: &str) -> Request<Body> {
 }
 
 /// Shows a token with every call.
-struct Bearer(String);
+pub(crate) struct Bearer(String);
 
 impl Interceptor for Bearer {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
@@ -451,7 +451,7 @@ async fn admin_channel(world: &World) -> Channel {
     Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
 }
 
-async fn operator(world: &World) -> AdminServiceClient<InterceptedService<Channel, Bearer>> {
+pub(crate) async fn operator(world: &World) -> AdminServiceClient<InterceptedService<Channel, Bearer>> {
     let channel = admin_channel(world).await;
     AdminServiceClient::with_interceptor(channel, Bearer(OPERATORS_TOKEN.to_owned()))
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Parser as _;
 use gateway::{Gateway, Upstream};
 use room_service::{Service, open_store, serve, serve_in_process};
-use runtime::{Health, Tasks};
+use runtime::{Health, Tasks, objects::Place};
+use tempfile::TempDir;
 use testkit::{Door, Proxy, RedisServer, Speech, eventually, free_port};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::ReceiverStream;
@@ -28,6 +29,8 @@ pub(crate) struct World {
     speech: Speech,
     /// How room services reach Redis.
     redis_url: Option<String>,
+    /// Where attachments are, for all.
+    pub(crate) files: TempDir,
     /// What else room services are told.
     room_service_flags: Vec<String>,
     gateway_tasks: Vec<Tasks>,
@@ -58,7 +61,9 @@ impl World {
     pub(crate) async fn small_with(room_service_flags: &[&str], gateway_flags: &[&str]) -> Self {
         let (health, back, front) = (Health::default(), Tasks::default(), Tasks::default());
         let doors = Tasks::default();
+        let files = tempfile::tempdir().unwrap();
         let mut settings = room_service_settings(None);
+        settings.attachments.place = Some(Place::Folder(files.path().to_owned()));
         settings.update_from(["room-service"].iter().chain(room_service_flags));
         let (store, feed) = open_store(&settings, &health, &back).unwrap();
         let service = Service::start(settings, store, feed, &health, &doors, &back).await.unwrap();
@@ -80,13 +85,16 @@ impl World {
                 .map_err(|_| std::io::Error::from(std::io::ErrorKind::ConnectionRefused))?;
             Ok(near)
         });
-        let gateway = start_gateway(gateway_flags, Some(upstream), &front).await;
+        let files_flag = attachments_flag(&files);
+        let flags: Vec<&str> = gateway_flags.iter().copied().chain([files_flag.as_str()]).collect();
+        let gateway = start_gateway(&flags, Some(upstream), &front).await;
         Self {
             gateways: vec![gateway],
             room_services: vec![Part { address, health, doors, tasks: back }],
             redis: None,
             speech: Speech::Json,
             redis_url: None,
+            files,
             room_service_flags: vec![],
             gateway_tasks: vec![front],
         }
@@ -153,6 +161,7 @@ impl World {
             speech: Speech::Json,
             redis,
             redis_url,
+            files: tempfile::tempdir().unwrap(),
             room_service_flags: vec![],
             gateway_tasks: vec![],
         }
@@ -170,13 +179,16 @@ impl World {
     async fn add_gateway(&mut self, room_service: &str) {
         let tasks = Tasks::default();
         let url = format!("http://{room_service}");
-        self.gateways.push(start_gateway(&["--room-service", &url], None, &tasks).await);
+        self.gateways.push(
+            start_gateway(&["--room-service", &url, &attachments_flag(&self.files)], None, &tasks).await,
+        );
         self.gateway_tasks.push(tasks);
     }
 
     async fn start_room_service(&self, listener: TcpListener) -> Part {
         let (health, doors, tasks) = (Health::default(), Tasks::default(), Tasks::default());
         let mut settings = room_service_settings(self.redis_url.clone());
+        settings.attachments.place = Some(Place::Folder(self.files.path().to_owned()));
         settings.update_from(
             ["room-service"].into_iter().chain(self.room_service_flags.iter().map(String::as_str)),
         );
@@ -251,6 +263,10 @@ impl World {
             part.end().await;
         }
     }
+}
+
+fn attachments_flag(files: &TempDir) -> String {
+    format!("--attachments={}", Place::Folder(files.path().to_owned()))
 }
 
 pub(crate) async fn start_gateway(flags: &[&str], upstream: Option<Upstream>, tasks: &Tasks) -> String {

@@ -20,13 +20,15 @@ use proto::{
     chat::{
         self,
         v1::{
-            ClientFrame, Head, Joined, MembersPage, Message, Position, Presence, ServerFrame, Welcome,
-            client_frame::Body as Said, server_frame::Body,
+            Attachment, ClientFrame, Head, Joined, MembersPage, Message, Position, Presence, ServerFrame,
+            Welcome, client_frame::Body as Said, server_frame::Body,
         },
     },
     edge::v1::{
-        CallRequest, CallResponse, Heads, LinkRequest, LinkResponse, Opened, Probed, RoomEvent, RoomReplay,
-        RosterPlace, SessionEnd, SessionGone, SessionReplay, SessionReply,
+        AttachRequest, AttachResponse, CallRequest, CallResponse, Heads, LinkRequest, LinkResponse, Opened,
+        Probed, RoomEvent, RoomReplay, RosterPlace, SessionEnd, SessionGone, SessionReplay, SessionReply,
+        attach_request::Ask,
+        attach_response::Answer as About,
         edge_service_server::{EdgeService, EdgeServiceServer},
         link_request::Body as Up,
         link_response::Body as Down,
@@ -507,6 +509,18 @@ impl EdgeService for RoomService {
         };
         self.opened.send(link).map_err(|_| Status::unavailable("the test is over"))?;
         Ok(Response::new(Box::pin(ReceiverStream::new(said))))
+    }
+
+    /// Lets every file come, under the same id, and knows none.
+    async fn attach(&self, request: Request<AttachRequest>) -> Result<Response<AttachResponse>, Status> {
+        let answer = match request.into_inner().ask.unwrap() {
+            Ask::Offered(offered) => About::Attachment(offered),
+            Ask::Came(came) => About::Attachment(Attachment { id: "f_1".to_owned(), ..came }),
+            Ask::Wanted(_) => {
+                About::Error(chat::v1::Error { code: "NOT_FOUND".to_owned(), ..Default::default() })
+            }
+        };
+        Ok(Response::new(AttachResponse { answer: Some(answer) }))
     }
 
     /// Says what it was asked. The token `bad` is nobody's, `silent` gets no answer, and a text `error CODE` is refused so.

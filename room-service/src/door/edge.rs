@@ -13,9 +13,10 @@ use futures_util::Stream;
 use proto::{
     chat::v1::{ClientFrame, Error as ErrorFrame, Head, ServerFrame, server_frame::Body as Reply},
     edge::v1::{
-        CallRequest, CallResponse, Heads, LinkDrain, LinkRequest, LinkResponse, MemberEnd, MemberEvent, Open,
-        Opened, Probed, RoomEvent, RoomRemoval, RoomReplay, SessionEnd, SessionReplay, SessionReply,
-        edge_service_server::EdgeService, link_request::Body as Up, link_response::Body as Down,
+        AttachRequest, AttachResponse, CallRequest, CallResponse, Heads, LinkDrain, LinkRequest,
+        LinkResponse, MemberEnd, MemberEvent, Open, Opened, Probed, RoomEvent, RoomRemoval, RoomReplay,
+        SessionEnd, SessionReplay, SessionReply, attach_response::Answer, edge_service_server::EdgeService,
+        link_request::Body as Up, link_response::Body as Down,
     },
 };
 use runtime::traces::{self, Span};
@@ -95,6 +96,18 @@ impl EdgeService for EdgeDoor {
         let CallRequest { token, frame } = request.into_inner();
         let frame = span.scope(Box::pin(self.service.call(&token, frame.unwrap_or_default()))).await;
         Ok(Response::new(CallResponse { frame: Some(frame) }))
+    }
+
+    async fn attach(&self, request: Request<AttachRequest>) -> Result<Response<AttachResponse>, Status> {
+        let answer = match self.service.attach(request.into_inner()).await {
+            Ok(attachment) => Answer::Attachment(attachment),
+            Err(refusal) => {
+                metrics::counter!("parlor_room_service_refusals_total", "code" => refusal.code())
+                    .increment(1);
+                Answer::Error(refusal.into())
+            }
+        };
+        Ok(Response::new(AttachResponse { answer: Some(answer) }))
     }
 }
 

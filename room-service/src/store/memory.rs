@@ -1,5 +1,6 @@
 //! The store of one process. What it holds ends with the process; its laws are those of Redis.
 
+mod attachments;
 mod operators;
 mod reading;
 
@@ -17,7 +18,7 @@ use proto::{
 use runtime::traces;
 use tokio::time::Instant;
 
-use self::reading::Reading;
+use self::{attachments::Attachments, reading::Reading};
 use super::{
     Act, Appended, Arrival, Ban, Change, Changed, DEPARTURES_KEPT, DEPARTURES_TTL, Departures, Draft, Feed,
     FeedSender, Heard, Lease, Page, ProbeError, Published, REPEAT_WINDOW, Resume, RosterChange, Rules, Seat,
@@ -59,6 +60,7 @@ struct Room {
     forget: VecDeque<(Instant, (String, String))>,
     last_sent_at: i64,
     rules: Rules,
+    attachments: Attachments,
 }
 
 /// Who left, as long as that is remembered.
@@ -189,6 +191,7 @@ impl Room {
             if change.deletes > 0 {
                 let attachments = &self.messages[at].attachments;
                 detached.extend(attachments.iter().map(|attachment| attachment.id.clone()));
+                self.attachments.detach(&detached);
             }
             for message in self.messages.iter_mut().skip(at) {
                 message.apply(&change);
@@ -294,7 +297,10 @@ impl Store for MemoryStore {
         if draft.reply_to.as_ref().is_some_and(|answered| room.find(answered).is_none()) {
             return Err(WrongMessage::Unanswerable.into());
         }
-        let message = room.keep(draft.to_message(), self.history_max);
+        let attachments = room.attachments.uploads(&draft.member.id, &draft.attachments)?;
+        let message = Message { attachments, ..draft.to_message() };
+        let message = room.keep(message, self.history_max);
+        room.attachments.attach(message.seq, &draft.attachments);
         let appended = room.answer(&draft.member.id, &message);
         state.publish(&self.feed, &draft.room, Published::Message(message));
         Ok(appended)

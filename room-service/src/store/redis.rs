@@ -16,11 +16,16 @@
 //! | `chat:{lobby}:left` | sorted set | score = roster version, member = who left then and is not back; under the empty name, up to where departures are forgotten; expires after [`DEPARTURES_TTL`] |
 //! | `chat:{lobby}:bans` | hash | member id → when the ban ends and why; expires with the last of them |
 //! | `chat:{lobby}:read:<member>` | string | up to where they have read: epoch, seq and id; expires as settings say |
+//! | `chat:{lobby}:attachments` | hash | attachment id → who brought it, and what it is as JSON; removed with its message |
+//! | `chat:{lobby}:attachments:unsent` | sorted set | score = until when it may be sent, member = attachment id |
+//! | `chat:{lobby}:attachments:sent` | sorted set | score = seq of its message, member = attachment id |
+//! | `chat:{lobby}:attachments:detached` | set | ids of attachments whose files are to be removed |
 //! | `chat:{lobby}:edge:<edge>` | set | the sessions of one edge in the room; gone with the last of them |
 //! | `chat:{lobby}:sent:<member>:<client_id>` | string | what was answered; expires after [`REPEAT_WINDOW`] |
 //! | `chat:edges` | sorted set | edge → when its lease lapses; the reaper removes it |
 //! | `chat:edge:<edge>:rooms` | set | where the edge has sessions; the last leave or the reaper removes a room |
 //! | `chat:member:<member>:rooms` | sorted set | room → when the member joined it last, in µs; the newest [`ROOMS_KEPT`]; expires as settings say |
+//! | `chat:attachments` | sorted set | room → when its attachments are looked through next; removed when it has none |
 //! | `chat:probe` | string | nothing: whether Redis takes writes; expires after 10 s |
 //! | `chat:token-secret` | string | signs session tokens |
 //! | `chat:{~<store>}:probe`, `…:events` | string, topic | the last probe of one running room service; it expires |
@@ -30,6 +35,7 @@
 //! A room's keys appear with the first join or append, or when something is forbidden there, never by reading.
 
 mod acknowledge;
+mod attachments;
 mod changes;
 mod connection;
 mod operators;
@@ -62,6 +68,7 @@ use runtime::{Health, Tasks, traces};
 pub use self::acknowledge::Ack;
 use self::{
     acknowledge::Acknowledged,
+    attachments::attachment_keys,
     connection::{build, certificates, config, parse},
     operators::bans_key,
     reading::position_key,
@@ -121,6 +128,11 @@ struct Scripts {
     renew: Step,
     claim: Step,
     probe: Step,
+    upload: Step,
+    attachment: Step,
+    detached: Step,
+    due_room: Step,
+    due_in: Step,
     change: Step,
     rules: Step,
     act: Step,
@@ -175,6 +187,11 @@ impl RedisStore {
                 renew: Step::new("renew", include_str!("redis/renew.lua")),
                 claim: Step::new("claim", include_str!("redis/claim.lua")),
                 probe: Step::new("probe", include_str!("redis/probe.lua")),
+                upload: room_script!("upload"),
+                attachment: room_script!("attachment"),
+                detached: room_script!("detached"),
+                due_room: Step::new("due_room", include_str!("redis/due_room.lua")),
+                due_in: Step::new("due_in", include_str!("redis/due_in.lua")),
                 change: room_script!("log", "change"),
                 rules: room_script!("rules"),
                 act: Step::new("act", include_str!("redis/act.lua")),
@@ -356,8 +373,14 @@ impl Store for RedisStore {
             draft.member.id.as_str().into(),
             traces::traceparent().into(),
         ]);
-        if let Some(answered) = &draft.reply_to {
-            args.extend([answered.seq.into(), answered.id.as_str().into()]);
+        // Most answer nothing and have nothing attached.
+        if draft.reply_to.is_some() || !draft.attachments.is_empty() {
+            let answered = draft.reply_to.clone().unwrap_or_default();
+            args.extend([answered.seq.into(), answered.id.into()]);
+        }
+        if !draft.attachments.is_empty() {
+            keys.extend(attachment_keys(&draft.room));
+            args.extend(draft.attachments.iter().map(|id| id.as_str().into()));
         }
         let (epoch, seq, id, at, repeated): (String, u32, String, i64, u8) =
             self.run_acknowledged(&self.scripts.append, keys, args).await?;

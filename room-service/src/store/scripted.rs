@@ -7,11 +7,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use proto::chat::v1::{Member, Message, Position, Read, RoomSummary};
+use proto::chat::v1::{Attachment, Member, Message, Position, Read, RoomSummary};
 
 use super::{
-    Acts, Appended, Arrival, Change, Changed, Departures, Draft, Feed, Lease, MemoryStore, OperatorStore,
-    Page, ProbeError, Reader, ReadingStore, Resume, Rules, Seat, Snapshot, Standing, Store, StoreError,
+    Acts, Appended, Arrival, AttachmentStore, Change, Changed, Departures, Draft, Feed, Found, Lease,
+    MemoryStore, OperatorStore, Page, ProbeError, Reader, ReadingStore, Resume, Rules, Seat, Snapshot,
+    Standing, Store, StoreError,
 };
 use crate::ids::{EdgeId, RoomId, SessionName};
 
@@ -181,6 +182,39 @@ impl Store for ScriptedStore {
 
     async fn token_secret(&self, fresh: &str) -> Result<String, StoreError> {
         self.inner.token_secret(fresh).await
+    }
+}
+
+#[async_trait]
+impl AttachmentStore for ScriptedStore {
+    async fn keep_upload(
+        &self,
+        room: &RoomId,
+        member: &str,
+        attachment: &Attachment,
+        unsent_ttl: Duration,
+    ) -> Result<(), StoreError> {
+        self.inner.keep_upload(room, member, attachment, unsent_ttl).await
+    }
+
+    async fn attachment(&self, room: &RoomId, id: &str) -> Result<Found, StoreError> {
+        self.inner.attachment(room, id).await
+    }
+
+    async fn note_detached(&self, room: &RoomId) -> Result<(), StoreError> {
+        self.inner.note_detached(room).await
+    }
+
+    async fn due_room(&self, claim: Duration) -> Result<Option<RoomId>, StoreError> {
+        self.inner.due_room(claim).await
+    }
+
+    async fn detached(&self, room: &RoomId, gone: &[String]) -> Result<Vec<String>, StoreError> {
+        self.inner.detached(room, gone).await
+    }
+
+    async fn looked_through(&self, room: &RoomId, after: Duration) -> Result<(), StoreError> {
+        self.inner.looked_through(room, after).await
     }
 }
 

@@ -1,6 +1,8 @@
 -- Changes a kept message, and adds a message that says so: an edit, a deletion or a reaction.
 --
 -- KEYS  5 what was answered to this member's client_id  6 who is banned (hash); neither for an operator
+--       the last four: what attachments there are (hash), which are not sent, which are (sorted sets), which are detached
+--       (set)
 -- ARGV  4 the room  5 the message's seq  6 its id, or empty
 --       7 the change's id  8 its other fields as JSON, from the first name to the closing brace
 --       9 the most messages to keep  10 for how many milliseconds a repeat is answered
@@ -128,6 +130,9 @@ end
 local kept, at = keep(ARGV[7], ARGV[8], ARGV[9])
 local detached = {}
 for _, attachment in ipairs(change.deletes and message.attachments or {}) do
+  redis.call('HDEL', KEYS[#KEYS - 3], attachment.id)
+  redis.call('ZREM', KEYS[#KEYS - 1], attachment.id)
+  redis.call('SADD', KEYS[#KEYS], attachment.id)
   table.insert(detached, attachment.id)
 end
 local last_edit = message.last_edit

@@ -5,7 +5,7 @@ use proto::{
     chat::v1::{Message, MessageRef},
 };
 
-use super::{RedisStore, answer_key, bans_key, millis, parse_message, room_keys};
+use super::{RedisStore, answer_key, attachment_keys, bans_key, millis, parse_message, room_keys};
 use crate::{
     ids::{RoomId, draw},
     store::{Appended, Change, MAX_KINDS, MAX_REACTIONS, REPEAT_WINDOW, StoreError},
@@ -36,6 +36,7 @@ impl RedisStore {
             keys.push(answer_key(room, &change.member.id, &change.client_id));
             keys.push(bans_key(room));
         }
+        keys.extend(attachment_keys(room));
         let mut args = self.room_args(room);
         args.extend([
             room.as_str().into(),

@@ -2,7 +2,7 @@
 
 use fred::error::{Error, ErrorKind};
 
-use crate::store::{Forbidden, StoreError, WrongMessage};
+use crate::store::{Forbidden, NoSuchUpload, StoreError, WrongMessage};
 
 /// How Redis' refusals begin, and what they mean. All of them pass, by themselves or by an operator's hand.
 const REFUSALS: [(&str, &str); 17] = [
@@ -60,6 +60,9 @@ pub(super) fn translate(error: &Error) -> StoreError {
     }
     if let Some(wrong) = details.strip_prefix("WRONGMESSAGE ").and_then(wrong_message) {
         return wrong.into();
+    }
+    if details.starts_with("NOSUCHUPLOAD") {
+        return NoSuchUpload.into();
     }
     // What Redis says when its data is not ours, or when a script of ours is wrong.
     let broken = ["WRONGTYPE", "ERR ", "CROSSSLOT"].iter().any(|start| details.starts_with(start))
