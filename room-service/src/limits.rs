@@ -101,7 +101,7 @@ impl MemberLimits {
     pub(crate) fn allow_upload(&self, member_id: &String, bytes: u32) -> Result<(), Refusal> {
         let kib = NonZeroU32::new(kib(bytes)).expect("a file counts more than nothing");
         match self.uploads.check_key_n(member_id, kib) {
-            Ok(allowed) => allowed.map_err(|not_until| too_fast(&not_until)),
+            Ok(allowed) => allowed.map_err(|not_until| too_fast("uploads", &not_until)),
             // The settings let through the largest file, and this is checked to be none.
             Err(_) => Err(Refusal::Invalid("size: this file is too large.".to_owned())),
         }

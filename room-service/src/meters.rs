@@ -20,7 +20,7 @@ const CODES: [&str; 9] = [
 /// As in `changes.rs`.
 const CHANGES: [&str; 3] = ["delete", "edit", "react"];
 /// As in `limits.rs`.
-const LIMITS: [&str; 7] = ["calls", "frames", "joins", "member sends", "rooms", "sends", "typing"];
+const LIMITS: [&str; 8] = ["calls", "frames", "joins", "member sends", "rooms", "sends", "typing", "uploads"];
 /// As in `operators.rs`.
 const ACTS: [&str; 7] = ["ban", "close", "delete", "disconnect", "lift ban", "open", "readmit"];
 /// As in `identity/provider.rs`.
