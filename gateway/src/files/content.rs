@@ -78,7 +78,7 @@ mod tests {
             ("application/octet-stream", b"caf\xe9"),
             // HTML that is no text is not shown as one either.
             ("application/octet-stream", b"<!DOCTYPE html>\xff\0"),
-            ("application/octet-stream", b""),
+            ("text/plain", b""),
         ];
         for (kind, bytes) in kinds {
             let content = look(Bytes::copy_from_slice(bytes)).unwrap();
