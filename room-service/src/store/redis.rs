@@ -24,7 +24,7 @@
 //! | `chat:{lobby}:sent:<member>:<client_id>` | string | what was answered; expires after [`REPEAT_WINDOW`] |
 //! | `chat:edges` | sorted set | edge → when its lease lapses; the reaper removes it |
 //! | `chat:edge:<edge>:rooms` | set | where the edge has sessions; the last leave or the reaper removes a room |
-//! | `chat:member:<member>:rooms` | sorted set | room → when the member joined it last, in µs; the newest [`ROOMS_KEPT`]; expires as settings say |
+//! | `chat:member:<member>:rooms` | sorted set | room → when the member joined it last, in µs; the newest [`ROOMS_KEPT`](super::reading::ROOMS_KEPT); expires as settings say |
 //! | `chat:attachments` | sorted set | room → when its attachments are looked through next; removed when it has none |
 //! | `chat:probe` | string | nothing: whether Redis takes writes; expires after 10 s |
 //! | `chat:token-secret` | string | signs session tokens |
