@@ -206,7 +206,7 @@ test('an operator deletes a message, and it vanishes from every screen', async (
   await say(ada, 'and on')
   const carol = await person(browser, 1, 'deleted')
   for (const page of [ada, bob, carol]) {
-    await expect(texts(page)).toHaveText(['kind', 'This message was removed.', 'and on'])
+    await expect(texts(page)).toHaveText(['kind', 'Message deleted', 'and on'])
     await expect(page.getByText('unkind')).toHaveCount(0)
   }
   expect(troubles).toEqual([])
