@@ -19,7 +19,8 @@ export function amend(messages: Message[], changes: Message[]): Message[] {
   for (const change of changes) {
     const at = find(amended, target(change))
     const message = amended[at]
-    if (!message || change.seq <= message.changed) continue
+    // An edit that another change followed has lost its text: what followed it is what counts.
+    if (!message || change.seq <= message.changed || (change.edits && change.deleted)) continue
     if (amended === messages) amended = [...messages]
     amended[at] = { ...message, ...(message.deleted ? {} : changed(message, change)), changed: change.seq }
   }

@@ -209,10 +209,11 @@ export class Chat {
     }
   }
 
-  /** Leaves the room that was opened longest ago. It stays in the list. */
+  /** Leaves the room that was opened longest ago and in which nothing of mine waits to be sent. It stays in the list. */
   private dropOldest() {
-    const oldest = this.states.keys().next().value
-    if (this.states.size <= MOST_ROOMS || oldest === undefined) return
+    if (this.states.size <= MOST_ROOMS) return
+    const oldest = [...this.states.values()].find(({ room, pending }) => room !== this.open && !pending.length)?.room
+    if (oldest === undefined) return
     const told = this.rooms.find(({ room }) => room === oldest)
     const { epoch, head, read, memberCount } = this.states.get(oldest)!
     this.states.delete(oldest)

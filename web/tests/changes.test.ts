@@ -34,6 +34,12 @@ describe('a change', () => {
     expect(amend(folded, [said(9, { deletes: 1 }), said(8, { edits: 1 }), said(10, { deletes: 2 })])).toBe(folded)
   })
 
+  it('that is an edit which another change followed waits for that one', () => {
+    const followed = said(8, { edits: 1, text: '', deleted: true, changed: 9 })
+    expect(amend([full], [followed])).toEqual([full])
+    expect(amend([full], [followed, said(9, { edits: 1, text: 'new' })])[0]!.text).toBe('new')
+  })
+
   it('of what is deleted changes nothing of it', () => {
     const deleted = said(1, { deleted: true, text: '', changed: 5 })
     expect(amend([deleted], [said(6, { edits: 1, text: 'back' })])).toEqual([{ ...deleted, changed: 6 }])
@@ -72,7 +78,12 @@ describe('whoever follows the rule', () => {
     fc.assert(
       fc.property(logs, steps, fc.nat(), fc.nat(), (log, plan, joinedAt, newest) => {
         /** What the room tells of its history when it has heard so much. */
-        const at = (head: number) => amend(log.slice(0, head), log.slice(0, head).filter((each) => each.deletes || each.edits || each.reaction))
+        const at = (head: number) => {
+          const told = log.slice(0, head)
+          const superseded = (edit: Message) => told.some((each) => each.seq > edit.seq && [each.edits, each.deletes].includes(edit.edits))
+          const kept = told.map((each) => (each.edits && superseded(each) ? { ...each, text: '', deleted: true } : each))
+          return amend(kept, told.filter((each) => each.deletes || each.edits || each.reaction))
+        }
         const heard = (message: Message): Action => ({ type: 'message', room: 'r', message })
         const joined = (head: number, resumed: boolean, messages: Message[]): Joined => ({
           type: 'joined', room: 'r', epoch: 'e', head, resumed, messages, members: [], memberCount: 0, read: 0,

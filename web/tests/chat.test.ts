@@ -110,6 +110,16 @@ describe('my rooms', () => {
     expect(chat.rooms.map(({ room }) => room)).toContain('lobby')
   })
 
+  it('are not left while something of mine waits there', async () => {
+    const wire = await inLobby(2)
+    chat.sending.say('lobby', 'wait', {})
+    for (let n = 1; n <= 20; n++) {
+      chat.openRoom(`r${n}`)
+      await answerJoin(wire, `r${n}`, joined(`r${n}`, n))
+    }
+    expect(asked(wire, 'leave').map(({ leave }) => leave.room)).toEqual(['r1'])
+  })
+
   it('that was opened while a connection was greeted is joined on it', async () => {
     const wire = page.wires[0]!
     await wire.welcome()

@@ -3,6 +3,7 @@
  *
  * A change that is refused is said once, in words, until I do the next thing.
  */
+import { copy } from '../clipboard.ts'
 import { inject, nextTick, provide, ref, shallowRef, watch, type InjectionKey } from 'vue'
 import type { Failure, Message, MessageRef } from '../protocol/frames.ts'
 import { go, pathOf } from '../router.ts'
@@ -119,15 +120,4 @@ export function injectActions(): Actions {
   const actions = inject(KEY)
   if (!actions) throw new Error('a part of the page that acts on messages stands outside of the page')
   return actions
-}
-
-/** Puts it on the clipboard. A page that came over plain HTTP has only the old way. */
-async function copy(text: string) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text)
-  const box = document.createElement('textarea')
-  box.value = text
-  document.body.append(box)
-  box.select()
-  document.execCommand('copy')
-  box.remove()
 }
