@@ -27,6 +27,16 @@ def test_each_component_fits_the_base(component):
     k8s.check(k8s.kustomize(folder))
 
 
+def test_behind_sentinels_a_message_is_acknowledged_when_a_replica_has_it():
+    objects = base_with("managed-redis", "sentinel")
+    k8s.check(objects)
+    asked = k8s.environment(k8s.tiers(objects)["room-service"])
+    assert asked["PARLOR_ROOM_SERVICE_ACK"] == "replica"
+    assert asked["PARLOR_ROOM_SERVICE_REDIS_URL"]["secretKeyRef"] == {"name": "parlor-sentinel", "key": "url"}
+    ports = k8s.of_kind(objects, "NetworkPolicy")["parlor-room-service"]["spec"]["egress"][0]["ports"]
+    assert {"port": 26379} in ports, "room services ask Sentinels"
+
+
 def test_dev_needs_nothing_beside_it_and_prod_makes_no_secret():
     dev, prod = k8s.kustomize(K8S / "overlays/dev"), k8s.kustomize(K8S / "overlays/prod")
     (url,) = k8s.of_kind(dev, "Secret")
