@@ -68,6 +68,7 @@ def check(objects: list[dict]) -> None:
     scaling_has_a_target(objects)
     only_known_edges(objects)
     ways_in_are_patient_and_trusted(objects)
+    files_have_one_place(objects)
 
 
 def is_what_kubernetes_reads(objects):
@@ -129,6 +130,21 @@ def secrets_are_no_texts(tier, deployment):
         assert (name in secrets(tier)) == isinstance(value, dict), name
         if isinstance(value, dict):
             assert set(value) == {"secretKeyRef"}, name
+
+
+def files_have_one_place(objects):
+    """Attachments are in one volume, where both tiers may write, or nowhere."""
+    places, claims = set(), set()
+    for tier, deployment in tiers(objects).items():
+        place = environment(deployment).get("PARLOR_" + tier.upper().replace("-", "_") + "_ATTACHMENTS")
+        places.add(place)
+        if place:
+            pod = deployment["spec"]["template"]["spec"]
+            (mount,) = (each for each in container(deployment)["volumeMounts"] if place == f"file://{each['mountPath']}")
+            (volume,) = (each for each in pod["volumes"] if each["name"] == mount["name"])
+            assert not mount.get("readOnly") and pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
+            claims.add(volume["persistentVolumeClaim"]["claimName"])
+    assert len(places) == 1 and len(claims) <= 1, (places, claims)
 
 
 def services_lead_somewhere(objects):
@@ -211,6 +227,9 @@ def ways_in_are_patient_and_trusted(objects):
             for direction in ("read", "send"):
                 assert int(told[f"nginx.ingress.kubernetes.io/proxy-{direction}-timeout"]) >= 2 * SILENCE
             (path,) = way["spec"]["rules"][0]["http"]["paths"]
+            if path["path"] == "/":
+                # By itself it lets through 1 MB.
+                assert told["nginx.ingress.kubernetes.io/proxy-body-size"] == "0"
             # A connection by polling is many requests, and one gateway has it.
             assert ("nginx.ingress.kubernetes.io/affinity" in told) == (path["path"] == "/socket.io/")
             service, port = path["backend"]["service"]["name"], path["backend"]["service"]["port"]["name"]

@@ -68,6 +68,18 @@ def test_an_image_asks_itself_and_is_nobodys_root(tier):
     assert "USER 65532:65532" in DOCKERFILE and not DOCKERFILE.startswith("# syntax")
 
 
+def test_both_tiers_have_attachments_in_one_volume_that_is_theirs_to_write():
+    (shared,) = set.intersection(*({volume for volume in BASE["services"][tier]["volumes"] if not volume.endswith(":ro")}
+                                   for tier in PORTS))
+    name, folder = shared.split(":")
+    assert name in BASE["volumes"]
+    for tier in PORTS:
+        variable = "PARLOR_" + tier.upper().replace("-", "_") + "_ATTACHMENTS"
+        assert BASE["services"][tier]["environment"][variable] == f"file://{folder}"
+    # A new volume becomes what is at its place in the image.
+    assert f"--chown=65532:65532 / {folder}\n" in DOCKERFILE
+
+
 @pytest.mark.parametrize("file", BALANCERS)
 def test_a_balancer_is_more_patient_than_a_session_may_be_silent(file):
     text = (DEPLOY / file).read_text()

@@ -57,9 +57,10 @@ def test_every_value_in_ci_arrives():
     assert room_service["PARLOR_ROOM_SERVICE_ADMIN_TOKEN"]["secretKeyRef"] == {"name": "operators", "key": "token"}
     assert k8s.container(tiers["gateway"])["image"] == "registry.example/team/parlor/gateway:0.1.0-rc.1"
     for deployment in tiers.values():
-        (keys,) = deployment["spec"]["template"]["spec"]["volumes"]
+        keys, attachments = deployment["spec"]["template"]["spec"]["volumes"]
         assert keys["secret"]["secretName"] == "parlor-keys"
-        assert [each["name"] for each in k8s.container(deployment)["volumeMounts"]] == [keys["name"]]
+        assert attachments["persistentVolumeClaim"]["claimName"] == "parlor-attachments"
+        assert [each["name"] for each in k8s.container(deployment)["volumeMounts"]] == [keys["name"], attachments["name"]]
     egress = k8s.of_kind(objects, "NetworkPolicy")["parlor-room-service"]["spec"]["egress"]
     assert egress == [{"to": [{"ipBlock": {"cidr": "10.1.0.0/24"}}], "ports": [{"port": 6380}, {"port": 26380}]}]
 
@@ -69,6 +70,7 @@ def test_every_value_in_ci_arrives():
     {"gateway": {"setings": {}}},
     {"gateway": {"settings": {"heartbeat": "25s"}}},
     {"gateway": {"settings": {"LISTEN": "127.0.0.1:1"}}},
+    {"gateway": {"settings": {"ATTACHMENTS": "file:///nobody/shares/this"}}},
     {"roomService": {"settings": {"TOKEN_SECRET": "in the values"}}},
     {"roomService": {"secrets": {"TOKEN_SECRET": "in the values"}}},
     {"redis": {"url": "http://redis"}},

@@ -14,17 +14,31 @@ def test_what_is_applied_is_whole(folder):
     k8s.check(k8s.kustomize(K8S / folder))
 
 
-@pytest.mark.parametrize("component", sorted(folder.name for folder in (K8S / "components").iterdir()))
-def test_each_component_fits_the_base(component):
-    folder = ROOT / "target" / "deploy" / "overlays" / component
+def base_with(*components: str) -> list[dict]:
+    folder = ROOT / "target" / "deploy" / "overlays" / "-".join(components)
     folder.mkdir(parents=True, exist_ok=True)
     up = "../" * 4
     overlay = {
         "resources": [f"{up}deploy/k8s/base"],
-        "components": [f"{up}deploy/k8s/components/{component}"],
+        "components": [f"{up}deploy/k8s/components/{component}" for component in components],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
-    k8s.check(k8s.kustomize(folder))
+    return k8s.kustomize(folder)
+
+
+@pytest.mark.parametrize("component", sorted(folder.name for folder in (K8S / "components").iterdir()))
+def test_each_component_fits_the_base(component):
+    k8s.check(base_with(component))
+
+
+@pytest.mark.parametrize("components", [("keys", "attachments"), ("attachments", "keys")], ids="-".join)
+def test_keys_and_attachments_leave_each_other(components):
+    objects = base_with(*components)
+    k8s.check(objects)
+    for deployment in k8s.tiers(objects).values():
+        mounts = {each["name"]: each["mountPath"] for each in k8s.container(deployment)["volumeMounts"]}
+        assert mounts == {"keys": "/run/parlor", "attachments": "/var/lib/parlor/attachments"}
+        assert {each["name"] for each in deployment["spec"]["template"]["spec"]["volumes"]} == set(mounts)
 
 
 def test_behind_sentinels_a_message_is_acknowledged_when_a_replica_has_it():
