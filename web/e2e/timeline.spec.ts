@@ -143,6 +143,26 @@ test('M18: ten thousand messages cost what is in sight, and two thousand at once
   expect(await nodes()).toBeLessThanOrEqual(1500)
 })
 
+test('a busy room is followed past what the page keeps, until its reader scrolls up', async ({ browser }) => {
+  test.setTimeout(240_000)
+  const ada = await person(browser, 0, 'busy')
+  // High rows go above while low ones come below, and the other way round.
+  for (let round = 1; round <= 7; round++) {
+    const words = round % 2 ? 'and so on '.repeat(10) : ''
+    await fill(browser, stack.urls[1]!, 'busy', 1000, (n) => `round ${round}, line ${n}, ${words}`)
+    await expect(texts(ada).last()).toContainText(`round ${round}, line 1000,`)
+    await expect(texts(ada).last()).toBeInViewport()
+    await expect(jump(ada)).toBeHidden()
+  }
+  await wheel(ada, -300)
+  const seen = ada.getByText('round 7, line 990,')
+  await expect(seen).toBeInViewport()
+  const before = (await seen.boundingBox())!.y
+  await fill(browser, stack.urls[1]!, 'busy', 1)
+  await expect(jump(ada)).toHaveText('Jump to latest (1)')
+  expect(Math.abs((await seen.boundingBox())!.y - before)).toBeLessThanOrEqual(2)
+})
+
 test('S11: a link to a message opens the room around it, and leads back to the latest', async ({ browser }) => {
   await fill(browser, stack.urls[0]!, 's11', 700)
   const { seq, id } = await message(stack.urls[0]!, 's11', 300)

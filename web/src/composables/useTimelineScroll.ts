@@ -16,6 +16,10 @@ const SOON = 600
 const TOP = 64
 /** How many rows are drawn above and below those in sight. */
 const AROUND = 15
+/** Keys that scroll up. */
+const UPWARDS = new Set(['ArrowUp', 'PageUp', 'Home'])
+/** What a hand scrolls with. */
+const HANDS = ['wheel', 'touchmove', 'keydown', 'pointerdown']
 
 interface Reading {
   scroller: Readonly<Ref<HTMLElement | null>>
@@ -36,7 +40,10 @@ export function useTimelineScroll({ scroller, rows, state, loading, ...does }: R
   const atEnd = ref(!does.linked)
   /** The end is not in sight, and a way back is of use. */
   const farFromEnd = ref(false)
-  let lastTop = 0
+  /** As it was when it last scrolled. */
+  let last = { top: 0, height: 0, from: 0 }
+  /** The reader has turned, dragged or pressed upwards since the end was in sight. */
+  let byHand = false
 
   const virtualizer = useVirtualizer(
     computed(() => {
@@ -49,7 +56,6 @@ export function useTimelineScroll({ scroller, rows, state, loading, ...does }: R
         overscan: AROUND,
         paddingStart: TOP,
         anchorTo: 'end' as const,
-        followOnAppend: follows(),
         scrollEndThreshold: AT_END,
       }
     }),
@@ -68,12 +74,24 @@ export function useTimelineScroll({ scroller, rows, state, loading, ...does }: R
   function onScroll() {
     const box = scroller.value
     if (!box) return
-    // What grows below does not take me from the end. I do, when I scroll up.
-    if (isAtEnd(box)) atEnd.value = true
-    else if (box.scrollTop < lastTop - 1) atEnd.value = false
-    farFromEnd.value = box.scrollHeight - box.scrollTop > 2 * box.clientHeight
-    lastTop = box.scrollTop
+    const now = { top: box.scrollTop, height: box.scrollHeight, from: state().from }
+    // What grows below does not take me from the end, nor does what goes above, though it lifts all. I do, when I scroll up.
+    const lifted = now.height < last.height || now.from !== last.from
+    if (isAtEnd(box)) {
+      atEnd.value = true
+      byHand = false
+    } else if (now.top < last.top - 1 && (byHand || !lifted)) atEnd.value = false
+    farFromEnd.value = now.height - now.top > 2 * box.clientHeight
+    last = now
     loadMore()
+  }
+
+  /** Tells what the reader's hand does from what the timeline does by itself. */
+  function onHand(event: Event) {
+    if (event instanceof WheelEvent) byHand ||= event.deltaY < 0
+    else if (event instanceof KeyboardEvent) byHand ||= UPWARDS.has(event.key) || (event.key === ' ' && event.shiftKey)
+    // Pressed beside the rows: the scrollbar.
+    else byHand ||= event.type === 'touchmove' || event.target === scroller.value
   }
 
   function loadMore() {
@@ -117,6 +135,8 @@ export function useTimelineScroll({ scroller, rows, state, loading, ...does }: R
     { flush: 'sync' },
   )
   watch(follows, (follow) => does.sit(follow ? 'end' : 'older'), { immediate: true })
+  // Whatever the rows become: the virtualizer itself follows only what it takes for an append.
+  watch(rows, () => follows() && virtualizer.value.scrollToEnd(), { flush: 'post' })
   watch(
     () => state().pending.length,
     (now, before) => now > before && void toEnd(),
@@ -131,6 +151,7 @@ export function useTimelineScroll({ scroller, rows, state, loading, ...does }: R
   const resized = new ResizeObserver(() => follows() && virtualizer.value.scrollToEnd())
   onMounted(() => {
     if (scroller.value) resized.observe(scroller.value)
+    for (const hand of HANDS) scroller.value?.addEventListener(hand, onHand, { passive: true })
     if (atEnd.value) virtualizer.value.scrollToEnd()
   })
   onScopeDispose(() => resized.disconnect())
