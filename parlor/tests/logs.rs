@@ -48,7 +48,7 @@ async fn no_log_holds_what_is_said_by_any_door_or_a_token_or_an_address() {
     // No frame at all.
     let mut browser = Browser::connect(&web).await;
     browser.say(r#"{"id":1,"send":{"text":"unreadable-1""#).await;
-    browser.reply_to(0).await;
+    browser.reply_to(1).await;
 
     let old = "/socket.io/?EIO=4&transport=polling";
     let (_, opened) = http_get(&web, old).await.unwrap();

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::world::World;
 
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
+     media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types vue";
 
 /// A built web client, and a file beside it that is nobody's business.
@@ -103,7 +103,9 @@ async fn pictures_are_loaded_from_where_they_are_allowed() {
     let page = world.http("GET", "/", "").await;
     let policy = page.header("content-security-policy").unwrap();
     assert!(
-        policy.contains("img-src 'self' data: https://pictures.example http://b:81; connect-src 'self';"),
+        policy.contains(
+            "img-src 'self' data: blob: https://pictures.example http://b:81; media-src 'self' blob:;"
+        ),
         "{policy}"
     );
 }
