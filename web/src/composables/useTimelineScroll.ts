@@ -42,6 +42,8 @@ export function useTimelineScroll({ scroller, rows, state, loading, ...does }: R
   const farFromEnd = ref(false)
   /** As it was when it last scrolled. */
   let last = { top: 0, height: 0, from: 0 }
+  /** A link is being followed: what would be loaded above moves the place that it leads to. */
+  let leading = does.linked
   /** The reader has turned, dragged or pressed upwards since the end was in sight. */
   let byHand = false
 
@@ -96,7 +98,7 @@ export function useTimelineScroll({ scroller, rows, state, loading, ...does }: R
 
   function loadMore() {
     const box = scroller.value
-    if (!box || loading()) return
+    if (!box || loading() || leading) return
     if (hasOlder(state()) && box.scrollTop < SOON) does.older()
     else if (hasNewer(state()) && box.scrollHeight - box.scrollTop - box.clientHeight < SOON) does.newer()
   }
@@ -108,15 +110,22 @@ export function useTimelineScroll({ scroller, rows, state, loading, ...does }: R
     virtualizer.value.scrollToEnd()
   }
 
-  /** Brings a message into the middle. Whether it is among those that are loaded. */
-  async function show(seq: number): Promise<boolean> {
+  /** Brings a message into the middle, once what is around it is loaded. Whether it is there. */
+  async function show(seq: number, loaded: Promise<boolean>): Promise<boolean> {
+    leading = true
+    const there = await loaded
     await nextTick()
-    const row = rowOf(rows(), seq)
-    if (row < 0) return false
-    atEnd.value = false
-    virtualizer.value.scrollToIndex(row, { align: 'center' })
-    requestAnimationFrame(() => (atEnd.value = !!scroller.value && isAtEnd(scroller.value)))
-    return true
+    const row = there ? rowOf(rows(), seq) : -1
+    if (row >= 0) {
+      atEnd.value = false
+      virtualizer.value.scrollToIndex(row, { align: 'center' })
+    }
+    requestAnimationFrame(() => {
+      leading = false
+      if (row >= 0) atEnd.value = !!scroller.value && isAtEnd(scroller.value)
+      loadMore()
+    })
+    return row >= 0
   }
 
   function measure(element: Element | null) {
