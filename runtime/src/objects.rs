@@ -1,7 +1,9 @@
 //! Where files are kept: a folder, or a bucket of a service that speaks S3.
 //!
-//! The only file that knows `object_store`. A file's name is drawn by whoever keeps it and never comes from outside; what
+//! The only file that knows `object_store`, with `objects/bucket.rs`, which reaches S3. A file's name is drawn by whoever keeps it and never comes from outside; what
 //! the file is, and whose, is kept elsewhere.
+
+mod bucket;
 
 use std::{fmt, fs, io, ops::Range, path::PathBuf, str::FromStr, sync::Arc};
 
@@ -9,7 +11,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use object_store::{
     Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem,
-    path::Path,
+    path::Path, prefix::PrefixStore,
 };
 
 /// Where files are kept.
@@ -17,6 +19,13 @@ use object_store::{
 pub enum Place {
     /// In this folder, which is made if it is not there. What serves several processes is shared by them.
     Folder(PathBuf),
+    /// In this bucket, by names that begin with `prefix` and a slash, unless it is empty.
+    Bucket {
+        /// As S3 allows it.
+        name: String,
+        /// Without slashes around it.
+        prefix: String,
+    },
 }
 
 impl FromStr for Place {
@@ -25,15 +34,34 @@ impl FromStr for Place {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once("://") {
             Some(("file", folder)) if folder.starts_with('/') => Ok(Self::Folder(PathBuf::from(folder))),
-            _ => Err("it is not like file:///var/lib/parlor/attachments".to_owned()),
+            Some(("s3", place)) => {
+                let (name, prefix) = place.split_once('/').unwrap_or((place, ""));
+                let prefix = Path::parse(prefix).ok().filter(|_| is_bucket(name)).ok_or(LIKE)?;
+                Ok(Self::Bucket { name: name.to_owned(), prefix: prefix.to_string() })
+            }
+            _ => Err(LIKE.to_owned()),
         }
     }
+}
+
+/// What a place looks like.
+const LIKE: &str = "it is not like file:///var/lib/parlor/attachments or s3://bucket/prefix";
+
+/// Whether S3 could have a bucket of that name.
+fn is_bucket(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (3..=63).contains(&name.len())
+        && name.bytes().all(|byte| plain(byte) || matches!(byte, b'.' | b'-'))
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.ends_with(|c: char| c.is_ascii_alphanumeric())
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(folder) => write!(f, "file://{}", folder.display()),
+            Self::Bucket { name, prefix } if prefix.is_empty() => write!(f, "s3://{name}"),
+            Self::Bucket { name, prefix } => write!(f, "s3://{name}/{prefix}"),
         }
     }
 }
@@ -49,12 +77,18 @@ pub struct ObjectsError(String);
 
 impl From<Error> for ObjectsError {
     fn from(error: Error) -> Self {
-        Self(error.to_string())
+        match error {
+            // What a service says with it names keys and what was signed.
+            Error::PermissionDenied { path, .. } | Error::Unauthenticated { path, .. } => {
+                Self(format!("{path}: access is denied"))
+            }
+            error => Self(error.to_string()),
+        }
     }
 }
 
 impl Objects {
-    /// Those of `place`.
+    /// Those of `place`. How a bucket is reached is read from the environment (`AWS_…`); it is not asked for anything yet.
     pub fn open(place: &Place) -> Result<Self, ObjectsError> {
         match place {
             Place::Folder(folder) => {
@@ -62,6 +96,9 @@ impl Objects {
                     .map_err(|error| ObjectsError(format!("{}: {error}", folder.display())))?;
                 // What was acknowledged outlives a loss of power.
                 Ok(Self(Arc::new(LocalFileSystem::new_with_prefix(folder)?.with_fsync(true))))
+            }
+            Place::Bucket { name, prefix } => {
+                Ok(Self(Arc::new(PrefixStore::new(bucket::open(name)?, prefix.as_str()))))
             }
         }
     }
@@ -122,11 +159,17 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_a_folder_by_its_whole_path() {
-        for good in ["file:///var/lib/parlor", "file:///"] {
+    fn a_place_is_a_folder_by_its_whole_path_or_a_bucket() {
+        for good in
+            ["file:///var/lib/parlor", "file:///", "s3://chat-files", "s3://chat.files/parlor/attachments"]
+        {
             assert_eq!(good.parse::<Place>().unwrap().to_string(), good);
         }
-        for bad in ["", "/var/lib/parlor", "file://var/lib", "file:/var", "ftp://host/x", "file://"] {
+        for bad in ["", "/var/lib/parlor", "file://var/lib", "file:/var", "ftp://host/x", "file://"]
+            .into_iter()
+            .chain(["s3://", "s3://ab", "s3:///prefix", "s3://Files", "s3://-files", "s3://key:secret@files"])
+            .chain(["s3://files/a//b", "s3://files/../b", "s3://files?x=y"])
+        {
             assert!(bad.parse::<Place>().is_err(), "{bad}");
         }
     }

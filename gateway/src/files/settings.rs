@@ -10,8 +10,9 @@ use crate::config::at_least_one;
 /// Where files are, and how many may be on their way.
 #[derive(Args, Clone, Debug)]
 pub struct FileSettings {
-    /// Where files that are attached to messages are kept, like `file:///var/lib/parlor/attachments`: one place for all
-    /// gateways, and the room services' too. Unset: nothing can be attached.
+    /// Where files that are attached to messages are kept, like `file:///var/lib/parlor/attachments`, or
+    /// `s3://bucket/prefix`, which is reached as the usual `AWS_…` variables say: one place for all gateways, and the room
+    /// services' too. Unset: nothing can be attached.
     #[arg(id = "attachments", long = "attachments", env = "PARLOR_GATEWAY_ATTACHMENTS")]
     pub place: Option<Place>,
 

@@ -11,9 +11,9 @@ pub(crate) const LEAST_KIB: u32 = 64;
 /// What may be attached to messages, and how long it is kept.
 #[derive(Clone, Debug, Args)]
 pub struct Attachments {
-    /// Where the gateways put files that are attached to messages, like `file:///var/lib/parlor/attachments`: the same
-    /// place as theirs, since this service removes the files of messages that are deleted or forgotten. Unset: nothing
-    /// can be attached.
+    /// Where the gateways put files that are attached to messages, like `file:///var/lib/parlor/attachments`, or
+    /// `s3://bucket/prefix`, which is reached as the usual `AWS_…` variables say: the same place as theirs, since this
+    /// service removes the files of messages that are deleted or forgotten. Unset: nothing can be attached.
     #[arg(id = "attachments", long = "attachments", env = "PARLOR_ROOM_SERVICE_ATTACHMENTS")]
     pub place: Option<Place>,
 
