@@ -115,6 +115,16 @@ def get(host: str, path: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
+def ask(host: str, method: str, path: str, headers: dict[str, str] = {}, body: bytes | None = None) -> bytes:
+    """The body of an answer that is good."""
+    request = urllib.request.Request(f"http://{host}{path}", body, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.read()
+    except urllib.error.HTTPError as error:
+        raise AssertionError(f"{method} {host}{path.split('?')[0]}: {error.code} {error.read().decode()[:300]}") from error
+
+
 def open_session(host: str) -> socket.socket | None:
     """A WebSocket that was opened and says nothing; nothing if it was refused."""
     name, port = host.split(":")
