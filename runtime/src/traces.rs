@@ -38,6 +38,8 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 const EXPORT_EVERY: Duration = Duration::from_secs(1);
 /// How long the last spans may take when the process ends.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// The length of version 00, in bytes; later versions are longer (W3C Trace Context, 3.2).
+const MIN_TRACEPARENT: usize = 55;
 /// The longest `traceparent` that is read; those of today have 55 bytes.
 const MAX_TRACEPARENT: usize = 128;
 
@@ -271,7 +273,7 @@ fn write(context: &SpanContext) -> String {
 
 /// Nothing for what is no `traceparent`: strangers write them too.
 fn parse(traceparent: &str) -> Option<SpanContext> {
-    if traceparent.is_empty() || traceparent.len() > MAX_TRACEPARENT {
+    if !(MIN_TRACEPARENT..=MAX_TRACEPARENT).contains(&traceparent.len()) {
         return None;
     }
     let carrier = HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
