@@ -1,6 +1,8 @@
 //! Takes out of a picture what it says beside what it shows: where and when it was taken and with what, words, and
 //! whatever follows its end. How it is turned stays, and so do its colours. Nothing is unpacked, so nothing can unfold.
 
+use std::iter::successors;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use img_parts::{
     ImageEXIF,
@@ -10,6 +12,10 @@ use img_parts::{
 };
 
 use super::content::Damaged;
+
+/// How many parts a picture may be of. While it is cleaned, each takes some hundred bytes of memory, however few it has
+/// itself. Most programs write parts of 8 KiB, so the largest pictures have some thousand.
+const MAX_PARTS: usize = 16 * 1024;
 
 /// A picture as it is kept.
 #[derive(Debug)]
@@ -30,7 +36,15 @@ pub(super) fn clean(kind: &str, bytes: Bytes) -> Result<Picture, Damaged> {
     cleaned.filter(|picture| picture.size.0 > 0 && picture.size.1 > 0).ok_or(Damaged)
 }
 
+/// Whether there are few enough parts from `first` on, of which `past` tells what follows one, if another one may.
+fn are_few<'a>(first: &'a [u8], past: impl Fn(&'a [u8]) -> Option<&'a [u8]>) -> bool {
+    successors(Some(first), |part| past(part)).nth(MAX_PARTS).is_none()
+}
+
 fn clean_jpeg(bytes: Bytes) -> Option<Picture> {
+    if !are_few(bytes.get(2..)?, past_segment) {
+        return None;
+    }
     let mut jpeg = Jpeg::from_bytes(bytes).ok()?;
     let turn = Turn::of(&jpeg);
     let is_kept = |segment: &JpegSegment| match segment.marker() {
@@ -48,6 +62,19 @@ fn clean_jpeg(bytes: Bytes) -> Option<Picture> {
     jpeg.set_exif(turn.exif());
     let (width, height) = jpeg.dimensions()?;
     Some(Picture { bytes: jpeg.encoder().bytes(), size: turn.shown((width.into(), height.into())) })
+}
+
+/// What follows the next segment of a JPEG, before its first scan.
+fn past_segment(bytes: &[u8]) -> Option<&[u8]> {
+    let (_, segment) = bytes.split_at(bytes.iter().position(|byte| *byte == markers::P)?);
+    let at = segment.iter().position(|byte| *byte != markers::P)?;
+    let rest = &segment[at + 1..];
+    match segment[at] {
+        markers::SOS | markers::EOI => None,
+        // Without a length.
+        0..=0xbf | markers::RST0..=markers::RST7 | markers::SOI => Some(rest),
+        _ => rest.get(usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]))..),
+    }
 }
 
 /// What a JPEG says beside what it shows: `APPn`, `JPGn` and comments.
@@ -91,6 +118,9 @@ fn clean_png(bytes: Bytes) -> Option<Picture> {
         b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"cICP",
         b"bKGD", b"pHYs", b"acTL", b"fcTL", b"fdAT",
     ];
+    if !are_few(bytes.get(8..)?, past_png_chunk) {
+        return None;
+    }
     let mut png = Png::from_bytes(bytes).ok()?;
     let turn = Turn::of(&png);
     png.chunks_mut().retain(|chunk| KEPT.contains(&&chunk.kind()));
@@ -101,14 +131,34 @@ fn clean_png(bytes: Bytes) -> Option<Picture> {
     Some(Picture { bytes: png.encoder().bytes(), size: turn.shown(size) })
 }
 
+fn past_png_chunk(chunk: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = chunk.split_first_chunk()?;
+    let length = u32::from_be_bytes(*length) as usize;
+    // A kind before and a check sum after it.
+    if rest.starts_with(b"IEND") { None } else { rest.get(length + 8..) }
+}
+
 fn clean_webp(bytes: Bytes) -> Option<Picture> {
     const KEPT: [&[u8; 4]; 7] = [b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"];
+    // Chunks of chunks, which no picture has, could hide how many there are.
+    let is_list = |chunk: &[u8]| [b"RIFF", b"LIST", b"seqt"].iter().any(|id| chunk.starts_with(*id));
+    let first = bytes.get(12..)?;
+    if !are_few(first, past_webp_chunk)
+        || successors(Some(first), |chunk| past_webp_chunk(chunk)).any(is_list)
+    {
+        return None;
+    }
     let mut webp = WebP::from_bytes(bytes).ok()?;
     let turn = Turn::of(&webp);
     webp.chunks_mut().retain(|chunk| KEPT.contains(&&chunk.id()));
     webp.set_exif(turn.exif());
     let size = webp.dimensions()?;
     Some(Picture { bytes: webp.encoder().bytes(), size: turn.shown(size) })
+}
+
+fn past_webp_chunk(chunk: &[u8]) -> Option<&[u8]> {
+    let length = u32::from_le_bytes(*chunk.get(4..)?.first_chunk()?) as usize;
+    chunk.get(8 + length + length % 2..)
 }
 
 fn clean_gif(bytes: &[u8]) -> Option<Picture> {
@@ -191,5 +241,51 @@ impl Turn {
     /// A size as it is shown.
     fn shown(self, (width, height): (u32, u32)) -> (u32, u32) {
         if self.0 >= 5 { (height, width) } else { (width, height) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a picture of `n` more of these parts between its start and its end is taken.
+    fn is_taken(kind: &str, start: &[u8], part: &[u8], n: usize, end: &[u8]) -> bool {
+        let mut bytes = [start, &part.repeat(n), end].concat();
+        if kind == "image/webp" {
+            let length = u32::try_from(bytes.len() - 8).unwrap();
+            bytes[4..8].copy_from_slice(&length.to_le_bytes());
+        }
+        clean(kind, bytes.into()).is_ok()
+    }
+
+    #[test]
+    fn a_picture_of_too_many_parts_is_damaged() {
+        let png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x03\0\0\0\x02\x08\0\0\0\0\xb8\x1f\x39\xc6";
+        let kinds: [(&str, [&[u8]; 3]); 3] = [
+            (
+                "image/jpeg",
+                [
+                    b"\xff\xd8\xff\xc0\0\x0b\x08\0\x08\0\x10\x01\x01\x11\0",
+                    b"\xff\xdb\0\x02",
+                    b"\xff\xda\0\x08\x01\x01\0\0\x3f\0data\xff\xd9",
+                ],
+            ),
+            ("image/png", [png, b"\0\0\0\0IDAT\x35\xaf\x06\x1e", b"\0\0\0\0IEND\xae\x42\x60\x82"]),
+            (
+                "image/webp",
+                [
+                    b"RIFF....WEBPVP8X\x0a\0\0\0\0\0\0\0\x02\0\0\x01\0\0",
+                    b"ANMF\0\0\0\0",
+                    b"VP8 \x0a\0\0\0\x10\0\0\x9d\x01\x2a\x03\0\x02\0",
+                ],
+            ),
+        ];
+        for (kind, [start, part, end]) in kinds {
+            assert!(is_taken(kind, start, part, 1000, end), "{kind}");
+            assert!(!is_taken(kind, start, part, MAX_PARTS, end), "{kind}");
+        }
+        let (_, [start, part, end]) = kinds[2];
+        let list = [&b"LIST\x0c\0\0\0WEBP"[..], part].concat();
+        assert!(!is_taken("image/webp", start, &list, 1, end), "nor has it parts of parts");
     }
 }
