@@ -8,6 +8,8 @@ mod picture;
 mod places;
 mod settings;
 
+use std::sync::Arc;
+
 use runtime::{Fatal, objects::Objects};
 use tokio::sync::Semaphore;
 
@@ -19,7 +21,7 @@ pub use self::settings::FileSettings;
 pub(crate) struct Files {
     pub(crate) objects: Objects,
     /// The bytes of all that come at once.
-    pub(crate) memory: Semaphore,
+    pub(crate) memory: Arc<Semaphore>,
     pub(crate) uploads: Places,
     pub(crate) downloads: Places,
 }
@@ -32,7 +34,7 @@ impl Files {
             .map_err(|error| Fatal::new(format_args!("PARLOR_GATEWAY_ATTACHMENTS: {error}")))?;
         Ok(Some(Self {
             objects,
-            memory: Semaphore::new(settings.upload_bytes as usize),
+            memory: Arc::new(Semaphore::new(settings.upload_bytes as usize)),
             uploads: Places::new(usize::MAX, settings.max_uploads_per_address),
             downloads: Places::new(settings.max_downloads, settings.max_downloads_per_address),
         }))

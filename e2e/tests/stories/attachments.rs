@@ -27,6 +27,7 @@ crate::stories! {
     a_file_is_what_it_is_and_not_what_it_is_called
     a_picture_does_not_tell_where_it_was_taken
     a_part_of_a_file_can_be_read
+    a_copy_is_read_again_by_whoever_may_still_read_the_file
     what_is_no_file_is_not_taken
     a_file_goes_with_its_message
     what_breaks_off_leaves_nothing
@@ -94,7 +95,7 @@ async fn what_is_attached_is_read_by_whoever_may_read_the_room(world: World) {
         ("x-content-type-options", "nosniff"),
         ("content-security-policy", "default-src 'none'; sandbox"),
         ("cross-origin-resource-policy", "same-origin"),
-        ("cache-control", "private, max-age=31536000, immutable"),
+        ("cache-control", "private, no-cache"),
     ] {
         assert_eq!(read.header(header), Some(value), "{}", read.head);
     }
@@ -259,6 +260,32 @@ async fn a_part_of_a_file_can_be_read(world: World) {
     assert_eq!(part("bytes=0-1,3-4").await.status, 200, "several are the whole");
     let beyond = part("bytes=10-").await;
     assert_eq!((beyond.status, beyond.code()), (416, "INVALID"));
+    world.end().await;
+}
+
+async fn a_copy_is_read_again_by_whoever_may_still_read_the_file(world: World) {
+    let ada = guest(world.here()).await;
+    let id = ada.brings(world.here(), "a.txt", b"hello").await;
+    let sent = ada.sends(world.here(), "c1", &[&id]).await;
+    let tag = ada.read(world.here(), "lobby", &id).await.header("etag").unwrap().to_owned();
+    let line = format!("GET /v1/rooms/lobby/attachments/{id}");
+    let again =
+        async |headers: &str| http::ask(world.there(), &line, &format!("{headers}\r\n{}", ada.header)).await;
+    // The header as it was sent: an id has letters of both cases.
+    let own = format!("\"{id}\"");
+    assert_eq!(tag.to_lowercase(), own.to_lowercase());
+    for tags in [own.clone(), format!("\"other\", W/{own}"), "*".to_owned()] {
+        let copy = again(&format!("if-none-match: {tags}")).await;
+        assert_eq!((copy.status, copy.bytes.len()), (304, 0), "{tags}");
+        assert_eq!(copy.header("cache-control"), Some("private, no-cache"));
+    }
+    assert_eq!(again("if-none-match: \"other\"").await.bytes, b"hello");
+    assert_eq!(again(&format!("range: bytes=0-0\r\nif-range: {own}")).await.bytes, b"h");
+    assert_eq!(again("range: bytes=0-0\r\nif-range: \"other\"").await.bytes, b"hello");
+
+    let deletion = format!("DELETE /v1/rooms/lobby/messages/1?id={}", sent.body["id"].as_str().unwrap());
+    assert_eq!(http::ask(world.here(), &deletion, &ada.header).await.status, 200);
+    assert_eq!(again(&format!("if-none-match: {own}")).await.status, 404, "a copy is no way around that");
     world.end().await;
 }
 

@@ -17,7 +17,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{
         ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
-        CONTENT_SECURITY_POLICY, CONTENT_TYPE, RANGE, VARY,
+        CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE, VARY,
     },
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -36,7 +36,10 @@ use super::{
 use crate::{
     House,
     admission::Refusal,
-    files::{Files, content},
+    files::{
+        Files,
+        content::{self, Content},
+    },
     problem::Problem,
 };
 
@@ -44,8 +47,8 @@ use crate::{
 const LEAST_BYTES: u32 = 64 * 1024;
 /// What a file may do that is opened by itself: nothing.
 const FILE_POLICY: &str = "default-src 'none'; sandbox";
-/// A file never changes; and it is not for others, nor for another token.
-const FOR_THE_ASKER: &str = "private, max-age=31536000, immutable";
+/// A file never changes; but who may read it does, so it is asked for each time, and not sent again.
+const FOR_THE_ASKER: &str = "private, no-cache";
 /// No page of another site may load it.
 const SAME_ORIGIN: (HeaderName, &str) =
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
@@ -92,22 +95,35 @@ pub(super) async fn upload(
 ) -> Result<Json<Attachment>, Problem> {
     let files = files(&house)?;
     let size = size(request.headers())?;
-    let _place = files.uploads.take(asker.address).map_err(no_place)?;
-    let offered = Attachment { name, size, ..Attachment::default() };
-    let offered = attach(&house, &asker, &room, Ask::Offered(offered)).await?;
+    // What is refused here costs the member nothing.
     let most = house.settings.files.upload_bytes;
     if size > most {
         return Err(Problem::too_large(most as usize));
     }
-    let memory = files.memory.try_acquire_many(size.max(LEAST_BYTES));
-    let _memory = memory.map_err(|_| no_place(Refusal::Full))?;
+    let place = files.uploads.take(asker.address).map_err(no_place)?;
+    let memory = files.memory.clone().try_acquire_many_owned(size.max(LEAST_BYTES));
+    let held = (place, memory.map_err(|_| no_place(Refusal::Full))?);
+    let offered = Attachment { name, size, ..Attachment::default() };
+    let offered = attach(&house, &asker, &room, Ask::Offered(offered)).await?;
     let taking = async {
         let body = axum::body::to_bytes(request.into_body(), size as usize).await;
         let body = body.map_err(|_| Problem::invalid(StatusCode::BAD_REQUEST, "The file broke off."))?;
-        keep(&house, files, &asker, &room, offered.name, body).await
+        let (content, _held) = look(body, held).await?;
+        keep(&house, files, &asker, &room, offered.name, content).await
     };
     let late = || Problem::invalid(StatusCode::REQUEST_TIMEOUT, "The file did not come in time.");
     timeout(house.settings.files.transfer_timeout, taking).await.map_err(|_| late())?.map(Json)
+}
+
+/// Looks into a file. What is `held` for it is given back with what it is; when nobody waits for that any more, only once
+/// its bytes are let go.
+async fn look<Held: Send + 'static>(body: Bytes, held: Held) -> Result<(Content, Held), Problem> {
+    // Some ms for a large one, in which others are not to wait.
+    let looked = tokio::task::spawn_blocking(move || (content::look(body), held));
+    let (content, held) = looked.await.expect("looking ends");
+    let content =
+        content.map_err(|damaged| Problem::invalid(StatusCode::BAD_REQUEST, damaged.to_string()))?;
+    Ok((content, held))
 }
 
 /// Keeps a file that has come.
@@ -117,14 +133,8 @@ async fn keep(
     asker: &Asker,
     room: &str,
     name: String,
-    body: Bytes,
+    content: Content,
 ) -> Result<Attachment, Problem> {
-    // Some ms for a large one, in which others are not to wait.
-    let looked = tokio::task::spawn_blocking(|| content::look(body));
-    let content = looked
-        .await
-        .expect("looking ends")
-        .map_err(|damaged| Problem::invalid(StatusCode::BAD_REQUEST, damaged.to_string()))?;
     let came = Attachment {
         id: String::new(),
         name,
@@ -153,11 +163,17 @@ fn size(headers: &HeaderMap) -> Result<u32, Problem> {
     get,
     path = "/rooms/{room}/attachments/{id}",
     operation_id = "readAttachment",
-    params(InRoom, OfRoom, ("Range" = Option<String>, Header, description = "One range of bytes.")),
+    params(
+        InRoom,
+        OfRoom,
+        ("Range" = Option<String>, Header, description = "One range of bytes."),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of a copy."),
+    ),
     security(("token" = [])),
     responses(
         (status = 200, description = "The file.", body = Vec<u8>, content_type = "*/*"),
         (status = 206, description = "The range.", body = Vec<u8>, content_type = "*/*"),
+        (status = 304, description = "The copy is the file, and may still be read."),
         (status = 416, description = "INVALID: the file has no such range.", body = Problem),
         Problem
     )
@@ -171,8 +187,15 @@ pub(super) async fn download(
     let files = files(&house)?;
     let place = files.downloads.take(asker.address).map_err(no_place)?;
     let attachment = attach(&house, &asker, &room, Ask::Wanted(id)).await?;
+    let tag = header(format!("\"{}\"", attachment.id));
+    if headers.get(IF_NONE_MATCH).is_some_and(|tags| names(tags, &tag)) {
+        let mut response = StatusCode::NOT_MODIFIED.into_response();
+        describe_copy(response.headers_mut(), tag);
+        return Ok(response);
+    }
     let size = u64::from(attachment.size);
-    let range = match headers.get(RANGE) {
+    let range = headers.get(RANGE).filter(|_| headers.get(IF_RANGE).is_none_or(|of| *of == tag));
+    let range = match range {
         None => None,
         Some(range) => one_range(range, size).map_err(|OutOfRange| out_of_range(size))?,
     };
@@ -199,7 +222,21 @@ pub(super) async fn download(
         headers.insert(CONTENT_RANGE, header(format!("bytes {first}-{}/{size}", end - 1)));
     }
     describe(headers, &attachment);
+    describe_copy(headers, tag);
     Ok(response)
+}
+
+/// Whether `tag` is among the tags of an If-None-Match.
+fn names(tags: &HeaderValue, tag: &HeaderValue) -> bool {
+    let mut tags = tags.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    tags.any(|one| one == b"*" || one.strip_prefix(b"W/").unwrap_or(one) == tag.as_bytes())
+}
+
+/// Says how a copy of a file may be kept.
+fn describe_copy(headers: &mut HeaderMap, tag: HeaderValue) {
+    headers.insert(ETAG, tag);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(FOR_THE_ASKER));
+    headers.insert(VARY, HeaderValue::from_static("authorization"));
 }
 
 /// Says what a file is, so that a browser does no more with it than it may.
@@ -211,8 +248,6 @@ fn describe(headers: &mut HeaderMap, attachment: &Attachment) {
     headers.insert(CONTENT_TYPE, header(kind.to_owned()));
     headers.insert(CONTENT_DISPOSITION, header(disposition(attachment)));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(FILE_POLICY));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static(FOR_THE_ASKER));
-    headers.insert(VARY, HeaderValue::from_static("authorization"));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     let (name, value) = SAME_ORIGIN;
     headers.insert(name, HeaderValue::from_static(value));
@@ -285,7 +320,29 @@ fn unreachable_now(error: &runtime::objects::ObjectsError) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use futures_util::FutureExt as _;
+    use tokio::{runtime::Builder, sync::Semaphore};
+
     use super::*;
+
+    #[test]
+    fn who_hangs_up_holds_what_is_held_until_the_bytes_are_let_go() {
+        // One thread looks into files, and is busy.
+        let runtime = Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let (go_on, busy) = mpsc::channel::<()>();
+            let other = tokio::task::spawn_blocking(move || busy.recv());
+            let memory = Arc::new(Semaphore::new(1));
+            let held = memory.clone().try_acquire_owned().unwrap();
+            assert!(look(Bytes::from_static(b"hello"), held).now_or_never().is_none(), "it is hung up");
+            assert_eq!(memory.available_permits(), 0);
+            go_on.send(()).unwrap();
+            other.await.unwrap().unwrap();
+            assert!(memory.acquire().await.is_ok(), "another one may come");
+        });
+    }
 
     #[test]
     fn a_range_is_within_the_file() {

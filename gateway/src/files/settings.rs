@@ -16,8 +16,8 @@ pub struct FileSettings {
     #[arg(id = "attachments", long = "attachments", env = "PARLOR_GATEWAY_ATTACHMENTS")]
     pub place: Option<Place>,
 
-    /// Bytes of all files that are being uploaded, which are held until they are whole; a picture takes twice its size for
-    /// a moment. Five of the largest at once. When it is full, the next gets 503 with Retry-After.
+    /// Bytes of all files that are being uploaded, which are held until they are kept; a picture takes up to three times its
+    /// size while it is cleaned. Five of the largest at once. When it is full, the next gets 503 with Retry-After.
     #[arg(long, env = "PARLOR_GATEWAY_UPLOAD_BYTES", default_value_t = 128 << 20,
           value_parser = clap::value_parser!(u32).range(65_536..=1 << 31))]
     pub upload_bytes: u32,
