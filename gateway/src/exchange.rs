@@ -39,6 +39,8 @@ pub(crate) struct Exchange {
     link: Arc<Link>,
     meters: Arc<Meters>,
     web_build: Arc<str>,
+    /// Whether this gateway has a place for files.
+    takes_files: bool,
     calls: Calls,
     /// Answers of our own, which wait for nobody but the socket.
     answers: VecDeque<ServerFrame>,
@@ -100,6 +102,7 @@ impl Exchange {
             link: house.link.clone(),
             meters: house.meters.clone(),
             web_build: house.web_build.clone(),
+            takes_files: house.files.is_some(),
             calls: Calls::new(settings.reply_timeout),
             answers: VecDeque::new(),
             missed: VecDeque::new(),
@@ -302,6 +305,9 @@ impl Exchange {
                 match &mut reply.body {
                     Some(Body::Welcome(welcome)) => {
                         self.welcomed = true;
+                        if !self.takes_files {
+                            welcome.max_attachment_bytes = 0;
+                        }
                         welcome.web_build = self.web_build.to_string();
                     }
                     Some(Body::Error(error)) => self.failed_hello(error),

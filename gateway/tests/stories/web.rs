@@ -83,6 +83,21 @@ async fn who_is_welcome_learns_which_page_is_served_if_it_has_a_name() {
 }
 
 #[tokio::test]
+async fn who_is_welcome_learns_whether_this_gateway_takes_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = format!("file://{}", folder.path().display());
+    for (place, expected) in [(Some(place.parse().unwrap()), json!(1024)), (None, Value::Null)] {
+        let (world, mut link) = World::ready(|settings| settings.files.place = place).await;
+        let mut browser = world.browser().await;
+        browser.say(json!({ "id": 1, "hello": {} })).await;
+        let (session, hello) = link.frame().await;
+        let welcome = Welcome { max_attachment_bytes: 1024, ..Welcome::default() };
+        link.reply(session, hello.id, Body::Welcome(welcome)).await;
+        assert_eq!(browser.hear().await["welcome"]["max_attachment_bytes"], expected);
+    }
+}
+
+#[tokio::test]
 async fn an_old_client_is_served_to_pages_if_its_file_is_there() {
     let build = Build::new("old-client");
     fs::create_dir(build.dist().join("socket.io")).unwrap();
