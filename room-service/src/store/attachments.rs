@@ -59,6 +59,7 @@ pub trait AttachmentStore: Send + Sync + 'static {
     /// detached by now.
     async fn detached(&self, room: &RoomId, gone: &[String]) -> Result<Vec<String>, StoreError>;
 
-    /// The room is due again `after` so long, or not at all if it has no attachments any more.
+    /// The room is due again `after` so long, or not at all if it has no attachments any more; at once if something was
+    /// noted, or the claim ended, meanwhile.
     async fn looked_through(&self, room: &RoomId, after: Duration) -> Result<(), StoreError>;
 }

@@ -86,6 +86,11 @@ pub(crate) async fn a_room_with_attachments_is_looked_through_by_one_at_a_time(w
     world.store.looked_through(&lobby(), LONG).await.unwrap();
     assert_eq!(due().await, None, "and is not due again so soon");
     world.store.note_detached(&lobby()).await.unwrap();
+    assert_eq!(due().await, Some(lobby()));
+    world.store.note_detached(&lobby()).await.unwrap();
+    world.store.looked_through(&lobby(), LONG).await.unwrap();
+    assert_eq!(due().await, Some(lobby()), "what was detached meanwhile is not forgotten");
+    world.store.note_detached(&lobby()).await.unwrap();
     assert_eq!(world.store.due_room(Duration::from_millis(1)).await.unwrap(), Some(lobby()));
     testkit::eventually("whoever had it is taken to be gone", due).await;
 

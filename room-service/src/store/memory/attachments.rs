@@ -140,8 +140,13 @@ impl AttachmentStore for MemoryStore {
 
     async fn looked_through(&self, room: &RoomId, after: Duration) -> Result<(), StoreError> {
         if let Some(room) = self.lock().rooms.get_mut(room) {
-            let again = !room.attachments.is_empty();
-            room.attachments.due = again.then(|| Instant::now() + after);
+            let now = Instant::now();
+            if room.attachments.is_empty() {
+                room.attachments.due = None;
+            } else if room.attachments.due.is_none_or(|due| due > now) {
+                // Else something was noted meanwhile.
+                room.attachments.due = Some(now + after);
+            }
         }
         Ok(())
     }

@@ -87,7 +87,7 @@ impl RedisStore {
     /// The room is due after so many milliseconds.
     async fn due_in(&self, room: &RoomId, millis: Value) -> Result<(), StoreError> {
         let args = vec![room.as_str().into(), millis];
-        let _: i64 = self.run(&self.scripts.due_in, vec![ROOMS.to_owned()], args).await?;
+        let _: i64 = self.run_acknowledged(&self.scripts.due_in, vec![ROOMS.to_owned()], args).await?;
         Ok(())
     }
 
