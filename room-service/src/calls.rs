@@ -72,19 +72,7 @@ impl Service {
         // It is kept, whatever becomes of this.
         let kept = self.store.history(&room, acked.seq.wrapping_add(1), 1).await;
         let kept = kept.ok().and_then(|page| page.messages.into_iter().find(|kept| kept.id == acked.id));
-        Ok(kept.unwrap_or(Message {
-            room: acked.room,
-            epoch: acked.epoch,
-            seq: acked.seq,
-            id: acked.id,
-            client_id: said.client_id,
-            text: said.text,
-            sent_at: acked.sent_at,
-            member: Some(member),
-            reply_to: said.reply_to,
-            mentions: said.mentions,
-            ..Message::default()
-        }))
+        kept.map_or_else(|| unread(acked, said, member), Ok)
     }
 
     /// Changes a message of a room that `who` may enter.
@@ -135,6 +123,27 @@ impl Service {
     }
 }
 
+/// A message as it is kept, when it cannot be read. What its files are, only the store knows: whoever sent some asks again,
+/// and gets the same message.
+fn unread(acked: Sent, said: SendRequest, member: Member) -> Result<Message, Refusal> {
+    if !said.attachments.is_empty() {
+        return Err(Refusal::Unavailable);
+    }
+    Ok(Message {
+        room: acked.room,
+        epoch: acked.epoch,
+        seq: acked.seq,
+        id: acked.id,
+        client_id: said.client_id,
+        text: said.text,
+        sent_at: acked.sent_at,
+        member: Some(member),
+        reply_to: said.reply_to,
+        mentions: said.mentions,
+        ..Message::default()
+    })
+}
+
 /// Listens where there is no session.
 struct Nobody;
 
@@ -154,4 +163,20 @@ impl Listener for Nobody {
     }
 
     fn head(&self, _room: &RoomId, _head: proto::chat::v1::Head) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_cannot_be_read_is_answered_only_if_nothing_of_it_is_missing() {
+        let answer = |attachments: Vec<String>| {
+            let said = SendRequest { attachments, ..SendRequest::text("lobby", "c1", "hi") };
+            unread(Sent { seq: 7, ..Sent::default() }, said, Member::default())
+        };
+        let message = answer(Vec::new()).unwrap();
+        assert_eq!((message.seq, message.text.as_str()), (7, "hi"));
+        assert!(matches!(answer(vec!["f_1".to_owned()]), Err(Refusal::Unavailable)));
+    }
 }
