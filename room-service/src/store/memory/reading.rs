@@ -121,7 +121,9 @@ impl ReadingStore for MemoryStore {
         let (mut unread, mut mentions) = (0, 0);
         let newest = room.messages.iter().rev().take_while(|message| message.seq > read);
         let others = newest.take(LOOKED_AT as usize).filter(|message| {
-            message.changes().is_none() && message.member.as_ref().is_none_or(|sender| sender.id != member)
+            !message.deleted
+                && message.changes().is_none()
+                && message.member.as_ref().is_none_or(|sender| sender.id != member)
         });
         for message in others.take(MAX_UNREAD as usize) {
             unread += 1;

@@ -20,8 +20,8 @@ local function has(message, part)
   return string.find(message, part, 1, true)
 end
 
-local function is_change(message)
-  return has(message, '"deletes":') or has(message, '"edits":') or has(message, '"reaction":')
+local function says_nothing(message)
+  return has(message, '"deleted":') or has(message, '"deletes":') or has(message, '"edits":') or has(message, '"reaction":')
 end
 
 local function is_own(message)
@@ -47,7 +47,7 @@ for _, message in ipairs(redis.call('ZREVRANGEBYSCORE', messages, '+inf', '(' ..
   if unread == counted then
     break
   end
-  if not is_change(message) and not is_own(message) then
+  if not says_nothing(message) and not is_own(message) then
     unread = unread + 1
     if speaks_to_member(message) then
       mentions = mentions + 1
