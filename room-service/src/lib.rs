@@ -32,7 +32,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -116,6 +116,8 @@ pub struct Service {
     /// Of files that are attached, if they can be.
     removal: Option<Arc<Removal>>,
     listeners: AtomicU64,
+    /// Whether the last join was noted in its member's list of rooms.
+    notes_joins: AtomicBool,
     /// The streams at the doors. They move before the rest ends.
     doors: Tasks,
     tasks: Tasks,
@@ -187,6 +189,7 @@ impl Service {
             kept_out: KeptOut::start(store.clone(), rooms.clone(), tasks),
             removal,
             listeners: AtomicU64::new(1),
+            notes_joins: AtomicBool::new(true),
             doors: doors.clone(),
             tasks: tasks.clone(),
             settings,
