@@ -149,8 +149,10 @@ class Crowd:
 
     def __init__(self, programs: Path, at: str, *words):
         Crowd.runs += 1
+        #: What its rooms are called, before their number.
+        self.prefix = f"crowd-{Crowd.runs}"
         self.process = subprocess.Popen(
-            [str(programs / "chaos"), "crowd", "--at", at, "--prefix", f"crowd-{Crowd.runs}", *map(str, words)],
+            [str(programs / "chaos"), "crowd", "--at", at, "--prefix", self.prefix, *map(str, words)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
         line = self.process.stdout.readline()

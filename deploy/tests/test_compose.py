@@ -16,13 +16,14 @@ BALANCERS = ["haproxy/haproxy.cfg", "nginx/shared.conf", "nginx/nginx.conf"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_every_container_is_hardened_and_on_known_networks(file):
+def test_every_container_is_hardened_on_known_networks_and_back_after_a_reboot(file):
     overlay = yaml.safe_load(file.read_text())
     for name, service in overlay["services"].items():
         whole = BASE["services"].get(name, {}) | service
         assert whole["read_only"] and whole["cap_drop"] == ["ALL"], name
         assert whole["security_opt"] == ["no-new-privileges:true"], name
         assert set(whole["networks"]) <= set(BASE["networks"]), name
+        assert whole["restart"] == "unless-stopped", name
         assert all(re.match(r"\$\{\w+_?BIND:-127\.0\.0\.1}:", port) for port in whole.get("ports", [])), name
 
 
