@@ -26,7 +26,7 @@ export function watch(page: Page, origin: string) {
     void dialog.dismiss()
   })
   page.on('request', (request) => {
-    if (!request.url().startsWith(origin)) troubles.push(`request to ${request.url()}`)
+    if (!request.url().replace(/^blob:/, '').startsWith(origin)) troubles.push(`request to ${request.url()}`)
   })
   page.on('console', (line) => {
     if (/Content Security Policy|TrustedHTML|TrustedScript/.test(line.text())) troubles.push(line.text())

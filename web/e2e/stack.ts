@@ -1,6 +1,6 @@
 /** A real Parlor for one file of stories: two gateways, two room services, a private Redis, all on free ports. */
 import { spawn, type ChildProcess } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -65,6 +65,8 @@ export class Stack {
 
   async start(): Promise<this> {
     const redis = await freePort()
+    const attachments = join(this.folder, 'attachments')
+    mkdirSync(attachments)
     const args = ['--port', `${redis}`, '--bind', '127.0.0.1', '--save', '', '--dir', this.folder]
     this.redis = new Part('redis-server', args, '')
     await this.redis.start()
@@ -74,6 +76,7 @@ export class Stack {
         join(programs, 'room-service'),
         ['--listen', `127.0.0.1:${door}`, '--admin-listen', `127.0.0.1:${admin}`]
           .concat(['--redis-url', `redis://127.0.0.1:${redis}`, '--leave-grace', '2s', '--admin-token', OPERATORS_TOKEN])
+          .concat(['--attachments', `file://${attachments}`])
           .concat(this.roomServiceFlags),
         `http://127.0.0.1:${admin}/readyz`,
       )
@@ -81,6 +84,7 @@ export class Stack {
         join(programs, 'gateway'),
         ['--listen', `127.0.0.1:${browsers}`, '--admin-listen', `127.0.0.1:${gatewayAdmin}`]
           .concat(['--room-service', `http://127.0.0.1:${door}`, '--web-root', resolve('dist'), '--drain', '10s'])
+          .concat(['--attachments', `file://${attachments}`])
           .concat(this.gatewayFlags),
         `http://127.0.0.1:${gatewayAdmin}/readyz`,
       )

@@ -14,7 +14,7 @@ describe('the catalogues', () => {
 
   it('have a word of their own for all that English says', () => {
     const same = (Object.keys(en) as (keyof Words)[]).filter((word) => !spoken(de, word) || spoken(de, word) === spoken(en, word))
-    expect(same.filter((word) => !['code', 'codeIn'].includes(word))).toEqual([])
+    expect(same.filter((word) => !['code', 'codeIn', 'kindVideo'].includes(word))).toEqual([])
   })
 
   it('count as their language does', () => {

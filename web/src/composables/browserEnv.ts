@@ -4,6 +4,12 @@ import { HttpSocket } from '../protocol/http.ts'
 
 const TOKEN_KEY = 'parlor.token'
 
+/** Who I am to the server, for all pages of this site. */
+export const token: Env['token'] = {
+  get: () => localStorage.getItem(TOKEN_KEY) ?? '',
+  set: (token) => (token ? localStorage.setItem(TOKEN_KEY, token) : localStorage.removeItem(TOKEN_KEY)),
+}
+
 export function browserEnv(): Env {
   const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:'
   return {
@@ -19,10 +25,7 @@ export function browserEnv(): Env {
       const timer = setTimeout(run, ms)
       return () => clearTimeout(timer)
     },
-    token: {
-      get: () => localStorage.getItem(TOKEN_KEY) ?? '',
-      set: (token) => (token ? localStorage.setItem(TOKEN_KEY, token) : localStorage.removeItem(TOKEN_KEY)),
-    },
+    token,
   }
 }
 

@@ -8,6 +8,7 @@ import { inject, nextTick, provide, ref, shallowRef, watch, type InjectionKey } 
 import type { Failure, Message, MessageRef } from '../protocol/frames.ts'
 import { go, pathOf } from '../router.ts'
 import { find } from '../changes.ts'
+import { fetchFile } from './fileRequests.ts'
 import type { ChatApi } from './useChat.ts'
 
 /** What the box is for, if not for something new. */
@@ -92,6 +93,7 @@ export function useActions(chat: ChatApi) {
     /** Brings the message into sight, wherever it is. */
     show: (message: MessageRef) => go(chat.state.value.room, message),
     copyLink: (message: Message) => copy(location.origin + pathOf(chat.state.value.room, message)),
+    fetchFile: (id: string, signal?: AbortSignal) => fetchFile(chat.state.value.room, id, signal),
     /** What `ref` names, if it is loaded. */
     known(ref: MessageRef): Message | undefined {
       const { messages } = chat.state.value

@@ -1,4 +1,5 @@
 /** Tells on the desktop when I am mentioned while the page is out of sight: once, however many tabs I have. */
+import { inOneLine } from '../files.ts'
 import type { Message } from '../protocol/frames.ts'
 import { t } from '../words/index.ts'
 import { notify } from './settings.ts'
@@ -17,7 +18,7 @@ export function useMentionNotification(open: (room: string) => void): (room: str
       const told = localStorage.getItem(TOLD_KEY)?.split(' ') ?? []
       if (told.includes(message.id)) return
       localStorage.setItem(TOLD_KEY, [...told, message.id].slice(-REMEMBERED).join(' '))
-      const notification = new Notification(t('mentionedYou', message.member.name, room), { body: message.text, tag: message.id })
+      const notification = new Notification(t('mentionedYou', message.member.name, room), { body: inOneLine(message), tag: message.id })
       notification.onclick = () => {
         window.focus()
         open(room)

@@ -84,6 +84,18 @@ export const de: Words = {
   deleteWhy: 'Sie ist für alle weg und kommt nicht wieder.',
   notDone: 'Nicht geschehen:',
 
+  files: 'Dateien',
+  download: (name) => `${name} herunterladen`,
+  fileFailed: 'Diese Datei ist nicht angekommen.',
+  pictureFailed: 'Dieses Bild ist nicht angekommen.',
+  kindPicture: 'Bild',
+  kindSound: 'Ton',
+  kindVideo: 'Video',
+  kindText: 'Textdatei',
+  kindPdf: 'PDF-Dokument',
+  kindArchive: 'Archiv',
+  kindOther: 'Datei',
+
   yourMessage: 'Deine Nachricht',
   writeTo: (room) => `Schreib an ${room}`,
   send: 'Senden',

@@ -91,6 +91,19 @@ export const en = {
   deleteWhy: 'It is gone for everyone, and does not come back.',
   notDone: 'Not done:',
 
+  // Files.
+  files: 'Files',
+  download: (name: string) => `Download ${name}`,
+  fileFailed: 'This file did not come.',
+  pictureFailed: 'This picture did not come.',
+  kindPicture: 'Picture',
+  kindSound: 'Sound',
+  kindVideo: 'Video',
+  kindText: 'Text',
+  kindPdf: 'PDF document',
+  kindArchive: 'Archive',
+  kindOther: 'File',
+
   // The box.
   yourMessage: 'Your message',
   writeTo: (room: string) => `Write to ${room}`,
