@@ -109,6 +109,11 @@ test('M17: older pages come without moving what is read, to the beginning of the
       const box = document.querySelector('.timeline__scroll')!
       const frame = () => new Promise(requestAnimationFrame)
       const rows = () => [...box.querySelectorAll<HTMLElement>('.message')]
+      // What the wheel began goes on for a while.
+      for (let still = 0, last = -1; still < 10; last = box.scrollTop) {
+        await frame()
+        still = box.scrollTop === last ? still + 1 : 0
+      }
       box.scrollTop = 300
       for (let n = 0; n < 5; n++) await frame()
       const eye = rows().find((row) => row.getBoundingClientRect().top > box.getBoundingClientRect().top)!

@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use proto::chat::v1::{
     Read, ReadRequest, RoomsPage, RoomsRequest, client_frame::Body as Ask, server_frame::Body as Answer,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use utoipa::ToSchema;
 
 use super::{
@@ -21,7 +21,18 @@ use crate::{House, problem::Problem};
 pub(super) struct UpTo {
     /// The seq of the last message that was read. It never goes back, nor beyond the newest message.
     #[schema(format = Int64, maximum = 4_294_967_295_u32)]
+    #[serde(deserialize_with = "whole")]
     seq: u32,
+}
+
+/// Reads 7 and 7.0, between which JSON sees no difference.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is compared before")]
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number) {
+        return Ok(number as u32);
+    }
+    Err(D::Error::custom("a whole number from 0 to 4294967295 is expected"))
 }
 
 /// Lists the rooms that the member joined lately and may enter, at most 100, those joined last first.
