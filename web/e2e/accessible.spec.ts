@@ -64,6 +64,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
 
 test('M22: all of it by the keyboard', async ({ browser }) => {
   const ada = await person(browser, 0, 'keyboard')
+  await expect(ada.getByRole('button', { name: 'Attach files' })).toBeVisible()
   const at = (name: RegExp | string, role: Parameters<Page['getByRole']>[0] = 'button') => expect(ada.getByRole(role, { name })).toBeFocused()
   await ada.keyboard.press('Tab')
   await at('Skip to the message box', 'link')
@@ -79,6 +80,8 @@ test('M22: all of it by the keyboard', async ({ browser }) => {
   await at('Members', 'navigation')
   await ada.keyboard.press('Tab')
   await at('Messages', 'region')
+  await ada.keyboard.press('Tab')
+  await at('Attach files')
   await ada.keyboard.press('Tab')
   await at('Your message', 'textbox')
   await ada.keyboard.type('typed')

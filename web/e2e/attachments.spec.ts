@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import AxeBuilder from '@axe-core/playwright'
 import { expect, test, type Browser, type Page } from '@playwright/test'
 import { fill } from './history.ts'
-import { fits, person as anyPerson, troubles, visit } from './people.ts'
+import { box, fits, person as anyPerson, troubles, visit } from './people.ts'
 import { png } from './pictures.ts'
 import { Stack } from './stack.ts'
 
@@ -11,7 +11,9 @@ let stack: Stack
 const person = (browser: Browser, gateway: number, room: string, options = {}) => anyPerson(stack, browser, gateway, room, options)
 
 test.beforeAll(async () => {
-  stack = await new Stack().start()
+  stack = new Stack()
+  stack.roomServiceFlags.push('--max-attachment-bytes', '3000000')
+  await stack.start()
 })
 test.afterAll(() => stack.stop())
 test.beforeEach(() => {
@@ -81,6 +83,135 @@ test('S6: other files have a name, a kind and a size, and are saved as they were
   expect(saved.suggestedFilename()).toBe('the notes.html')
   expect(readFileSync(await saved.path())).toEqual(bytes)
   await scan(ada, 'files')
+})
+
+/** Picks files as a person does by the dialog of the browser. */
+async function pick(page: Page, files: { name: string; mimeType: string; buffer: Buffer }[]) {
+  const dialog = page.waitForEvent('filechooser')
+  await page.getByRole('button', { name: 'Attach files' }).click()
+  await (await dialog).setFiles(files)
+}
+
+/** Drags files over the page, and lets them go if `drop`. */
+const drag = (page: Page, names: readonly string[], drop: boolean) =>
+  page.evaluate(
+    ([each, letGo]) => {
+      const dataTransfer = new DataTransfer()
+      for (const name of each) dataTransfer.items.add(new File(['dropped'], name, { type: 'text/plain' }))
+      document.body.dispatchEvent(new DragEvent(letGo ? 'drop' : 'dragover', { dataTransfer, bubbles: true, cancelable: true }))
+    },
+    [names, drop] as const,
+  )
+
+const upload = (page: Page, name: string) => page.locator('.upload', { hasText: name })
+const sendButton = (page: Page) => page.getByRole('button', { name: 'Send', exact: true })
+const text = (name: string, bytes: number) => ({ name, mimeType: 'text/plain', buffer: Buffer.alloc(bytes, 'a line of text\n') })
+
+test('S6: files alone are sent, and a picture is seen by others', async ({ browser }) => {
+  const ada = await person(browser, 0, 's6-send')
+  const bob = await person(browser, 1, 's6-send')
+  await pick(ada, [{ name: 'cat.png', mimeType: 'image/png', buffer: png(64, 48) }, text('notes.txt', 1500)])
+  await expect(upload(ada, 'cat.png').locator('img')).toHaveJSProperty('naturalWidth', 64)
+  await expect(ada.getByRole('progressbar')).toHaveCount(0)
+  await scan(ada, 'files to send')
+  await box(ada).press('Enter')
+  await expect(ada.locator('.upload')).toHaveCount(0)
+  for (const page of [ada, bob]) {
+    await expect(picture(page)).toHaveJSProperty('naturalWidth', 64)
+    await expect(file(page, 'notes.txt')).toContainText('Text, 1.5 kB')
+    await expect(page.locator('.message')).toHaveCount(1)
+  }
+  await expect(sendButton(ada)).toBeDisabled()
+})
+
+test('S6: a bar shows how far a file has gone, and what is not there yet cannot be sent', async ({ browser }) => {
+  const ada = await person(browser, 0, 's6-progress')
+  const line = await ada.context().newCDPSession(ada)
+  await line.send('Network.enable')
+  await line.send('Network.emulateNetworkConditions', { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: 400_000 })
+  await ada.evaluate(() => {
+    const seen = ((window as unknown as { seen: number[] }).seen = [])
+    new MutationObserver(() => {
+      const now = Number(document.querySelector('.upload__progress')?.getAttribute('aria-valuenow') ?? 0)
+      if (now !== (seen.at(-1) ?? 0)) seen.push(now as never)
+    }).observe(document.body, { subtree: true, childList: true, attributes: true, attributeFilter: ['aria-valuenow'] })
+  })
+  await box(ada).fill('with this')
+  await pick(ada, [text('long.txt', 1_500_000)])
+  await expect(ada.getByRole('progressbar', { name: /Uploading .*long.txt/ })).toBeVisible()
+  await expect(sendButton(ada)).toBeDisabled()
+  await scan(ada, 'a file on its way')
+  await expect(ada.getByRole('progressbar')).toHaveCount(0)
+  const seen = await ada.evaluate(() => (window as unknown as { seen: number[] }).seen)
+  const rising = seen.filter((now) => now > 0)
+  expect(rising.length).toBeGreaterThan(2)
+  expect(rising).toEqual([...rising].sort((a, b) => a - b))
+  await sendButton(ada).click()
+  await expect(ada.locator('.message:not(.message--pending)')).toContainText(['with this'])
+  await expect(file(ada, 'long.txt')).toContainText('1.5 MB')
+})
+
+test('S6: a file that is on its way can be given up', async ({ browser }) => {
+  const ada = await person(browser, 0, 's6-cancel')
+  let letGo = () => {}
+  const held = new Promise<void>((go) => (letGo = go))
+  await ada.route(/\/attachments\?name=slow/, async (route) => {
+    await held
+    await route.abort()
+  })
+  await box(ada).fill('text')
+  await pick(ada, [text('slow.txt', 10), text('next.txt', 10)])
+  await expect(ada.getByRole('progressbar')).toHaveCount(2)
+  const failed = ada.waitForEvent('requestfailed')
+  await upload(ada, 'slow.txt').getByRole('button', { name: /Remove .*slow.txt/ }).click()
+  await failed
+  letGo()
+  await expect(box(ada)).toBeFocused()
+  await expect(ada.getByRole('progressbar')).toHaveCount(0)
+  await box(ada).press('Enter')
+  await expect(ada.locator('.message:not(.message--pending) .file__name')).toHaveText(['next.txt'])
+})
+
+test('S6: what is too large or refused is said so in words, and the text stays', async ({ browser }) => {
+  const ada = await person(browser, 0, 's6-refused')
+  await box(ada).fill('my words')
+  await pick(ada, [text('large.txt', 3_000_001)])
+  await expect(upload(ada, 'large.txt').getByRole('alert')).toHaveText('This file is larger than 3 MB.')
+  await pick(ada, [{ name: 'broken.png', mimeType: 'image/png', buffer: png(64, 48).subarray(0, 40) }])
+  await expect(upload(ada, 'broken.png').getByRole('alert')).not.toBeEmpty()
+  await ada.route(/\/attachments\?name=later/, (route) => route.abort())
+  await pick(ada, [text('later.txt', 10)])
+  await expect(upload(ada, 'later.txt').getByRole('alert')).toContainText('The chat cannot be reached right now.')
+  await scan(ada, 'files that were refused')
+  await box(ada).press('Enter')
+  await expect(box(ada)).toHaveValue('my words')
+  await ada.unroute(/\/attachments\?name=later/)
+  await upload(ada, 'later.txt').getByRole('button', { name: 'Retry' }).click()
+  for (const name of ['large.txt', 'broken.png']) await upload(ada, name).getByRole('button', { name: /Remove/ }).click()
+  await expect(sendButton(ada)).toBeEnabled()
+  await box(ada).press('Enter')
+  await expect(ada.locator('.message:not(.message--pending) .file__name')).toHaveText(['later.txt'])
+})
+
+test('S6: files are dropped and pasted, ten for a message', async ({ browser }) => {
+  const ada = await person(browser, 0, 's6-drop')
+  await expect(ada.getByRole('button', { name: 'Attach files' })).toBeVisible()
+  await drag(ada, ['a.txt'], false)
+  await expect(ada.getByText('Drop files to attach them')).toBeVisible()
+  await scan(ada, 'files held above the page')
+  await drag(ada, Array.from({ length: 10 }, (_, n) => `file ${n}.txt`), true)
+  await expect(ada.getByText('Drop files to attach them')).toHaveCount(0)
+  await expect(ada.locator('.upload')).toHaveCount(10)
+  await ada.evaluate(() => {
+    const clipboardData = new DataTransfer()
+    clipboardData.items.add(new File(['pasted'], 'pasted.txt', { type: 'text/plain' }))
+    document.querySelector('#message-box')!.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }))
+  })
+  await expect(upload(ada, 'pasted.txt').getByRole('alert')).toHaveText('A message takes 10 files.')
+  await upload(ada, 'pasted.txt').getByRole('button').click()
+  await expect(sendButton(ada)).toBeEnabled()
+  await box(ada).press('Enter')
+  await expect(ada.locator('.message:not(.message--pending) .file')).toHaveCount(10)
 })
 
 test('S6: a picture that goes out of the list is let go, and fetched again when it is back', async ({ browser }) => {

@@ -26,6 +26,7 @@ export class Chat {
   me: Member | undefined
   status: Status = { at: 'connecting' }
   maxTextBytes = 8192
+  maxAttachmentBytes = 0
   webBuild = ''
   /** The name of the open room. */
   open = ''
@@ -137,6 +138,7 @@ export class Chat {
   private async welcome(welcome: Welcome, session: Voice): Promise<boolean> {
     this.me = welcome.member
     this.maxTextBytes = welcome.maxTextBytes
+    this.maxAttachmentBytes = welcome.maxAttachmentBytes
     this.webBuild = welcome.webBuild
     for (const room of this.states.keys()) this.act(room, welcome)
     const done = new Set<string>()

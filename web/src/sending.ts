@@ -81,7 +81,7 @@ function request(room: string, { clientId, text, replyTo, mentions, attachments 
     text,
     ...(replyTo && { reply_to: replyTo }),
     ...(mentions?.length && { mentions }),
-    ...(attachments?.length && { attachments }),
+    ...(attachments?.length && { attachments: attachments.map(({ id }) => id) }),
   }
 }
 

@@ -7,7 +7,7 @@
  * `MOST` messages.
  */
 import { amend, isSaid } from './changes.ts'
-import type { Body, Joined, Member, Message, MessageRef, Position } from './protocol/frames.ts'
+import type { Attachment, Body, Joined, Member, Message, MessageRef, Position } from './protocol/frames.ts'
 
 /** The most messages that the open room holds, and one that is not looked at. */
 export const MOST = 5000
@@ -17,8 +17,8 @@ export const MOST_ASIDE = 200
 export interface Extras {
   replyTo?: MessageRef | undefined
   mentions?: string[]
-  /** By id, uploaded before. */
-  attachments?: string[]
+  /** Uploaded before. */
+  attachments?: Attachment[]
 }
 
 /** Something I said that is not confirmed yet. */

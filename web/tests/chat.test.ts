@@ -133,7 +133,7 @@ describe('my rooms', () => {
 describe('what I say', () => {
   it('waits for the connection, goes in order, and again under the same name until it is known', async () => {
     chat.sending.say('lobby', 'one', {})
-    chat.sending.say('lobby', 'two', { replyTo: { seq: 1, id: 'x1' }, mentions: ['m_bob'], attachments: ['f'] })
+    chat.sending.say('lobby', 'two', { replyTo: { seq: 1, id: 'x1' }, mentions: ['m_bob'], attachments: [{ id: 'f', name: 'a', type: 'text/plain', size: 1, width: 0, height: 0 }] })
     const wire = await inLobby(1)
     const first = asked(wire, 'send')
     expect(first.map(({ send }) => send.text)).toEqual(['one'])

@@ -27,7 +27,7 @@ it('files have a kind in words', () => {
 })
 
 it('sizes are said in the unit that fits, as the language writes them', () => {
-  expect([0, 999, 1000, 48_213, 999_600, 26_214_400].map(size)).toEqual(['0 byte', '999 byte', '1 kB', '48.2 kB', '1 MB', '26.2 MB'])
+  expect([0, 999, 1000, 48_213, 999_600, 26_214_400].map(size)).toEqual(['0 bytes', '999 bytes', '1 kB', '48.2 kB', '1 MB', '26.2 MB'])
   formats.value = 'de'
   expect(size(1_540_000)).toBe('1,54 MB')
   formats.value = 'en'

@@ -17,6 +17,7 @@ export function useChat(mentioned: (room: string, message: Message) => void) {
   const status = shallowRef(chat.status)
   const typing = shallowRef(chat.typing.members)
   const maxTextBytes = ref(chat.maxTextBytes)
+  const maxAttachmentBytes = ref(chat.maxAttachmentBytes)
   const webBuild = ref(chat.webBuild)
   const loading = ref(false)
 
@@ -27,6 +28,7 @@ export function useChat(mentioned: (room: string, message: Message) => void) {
     status.value = chat.status
     typing.value = chat.typing.members
     maxTextBytes.value = chat.maxTextBytes
+    maxAttachmentBytes.value = chat.maxAttachmentBytes
     webBuild.value = chat.webBuild
     loading.value = paging.loading
   }
@@ -53,6 +55,8 @@ export function useChat(mentioned: (room: string, message: Message) => void) {
     me,
     status,
     maxTextBytes,
+    /** 0: files cannot be attached. */
+    maxAttachmentBytes,
     /** Which web client the gateway serves; empty: it does not say. */
     webBuild,
     /** Whether a page of history is on its way. */

@@ -104,6 +104,8 @@ export interface Welcome {
   token: string
   heartbeatSeconds: number
   maxTextBytes: number
+  /** 0: files cannot be attached. */
+  maxAttachmentBytes: number
   expiresAt: string
   /** Which web client the gateway serves; empty: it does not say. */
   webBuild: string
@@ -166,6 +168,7 @@ const readers: Record<string, (body: Json) => Body> = {
     token: w.token ?? '',
     heartbeatSeconds: w.heartbeat_seconds ?? 25,
     maxTextBytes: w.max_text_bytes ?? 8192,
+    maxAttachmentBytes: w.max_attachment_bytes ?? 0,
     expiresAt: w.expires_at ?? '',
     webBuild: w.web_build ?? '',
   }),
@@ -236,7 +239,7 @@ function readRef(ref: Json): MessageRef {
   return { seq: ref.seq ?? 0, id: ref.id ?? '' }
 }
 
-function readAttachment(file: Json): Attachment {
+export function readAttachment(file: Json): Attachment {
   return {
     id: file.id ?? '',
     name: file.name ?? '',

@@ -5,7 +5,7 @@ import { formats } from './index.ts'
 const UNITS = ['byte', 'kilobyte', 'megabyte', 'gigabyte'] as const
 
 const formatters = computed(() =>
-  UNITS.map((unit) => new Intl.NumberFormat(formats.value, { style: 'unit', unit, unitDisplay: 'short', maximumSignificantDigits: 3 })),
+  UNITS.map((unit) => new Intl.NumberFormat(formats.value, { style: 'unit', unit, unitDisplay: unit === 'byte' ? 'long' : 'short', maximumSignificantDigits: 3 })),
 )
 
 export function size(bytes: number): string {
