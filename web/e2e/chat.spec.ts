@@ -86,6 +86,8 @@ test('the whole chat by keyboard', async ({ browser }) => {
   await ada.keyboard.press('Enter')
   await expect(texts(ada)).toHaveText(['typed'])
   await ada.keyboard.press('Shift+Tab')
+  await expect(ada.getByRole('button', { name: 'Attach files' })).toBeFocused()
+  await ada.keyboard.press('Shift+Tab')
   await expect(ada.getByRole('region', { name: 'Messages' })).toBeFocused()
   await ada.keyboard.press('Shift+Tab')
   await expect(ada.getByRole('navigation', { name: 'Members' })).toBeFocused()
