@@ -75,7 +75,8 @@ const traces = (page: Page) =>
   page.evaluate(() => {
     const foreign = [...document.querySelectorAll('#app *')].filter((element) => {
       const handlers = [...element.attributes].some(({ name }) => name.startsWith('on') || name === 'srcdoc')
-      const styled = element.matches('.message [style], .member [style], .notice [style]')
+      // A picture's box has the numbers of its size.
+      const styled = element.matches('.message [style]:not(.picture), .member [style], .notice [style]')
       const strange = element.matches('script, iframe, object, embed, style, link, base, meta, form[action], video, audio, math, marquee')
       const picture = element instanceof HTMLImageElement && !/^(\/avatars\/|blob:)/.test(element.getAttribute('src') ?? '')
       const address = element instanceof HTMLAnchorElement && !/^(https?|mailto):/.test(element.href)
